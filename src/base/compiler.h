@@ -9,6 +9,8 @@
 #define MUST_CHECK      __attribute__((warn_unused_result))
 #define CLEANUP(fn)     __attribute__((cleanup(fn)))
 #define FALLTHROUGH     __attribute__((fallthrough))
+/* For what reads guest memory beside a running guest. */
+#define NO_TSAN         __attribute__((no_sanitize("thread")))
 
 /* The mark of a public symbol; everything else is hidden. */
 #define VFM_API __attribute__((visibility("default")))

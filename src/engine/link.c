@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "engine/link.h"
+#include "engine/worker.h"
+
+static int start_threads(struct link *link)
+{
+	const struct vfm_thread_hooks *hooks = link->s->options.threads;
+	int r = thread_start(&link->sender_thread, hooks, "vfm-send0", sender_run, link);
+
+	if (!r)
+		r = thread_start(&link->receiver_thread, hooks, "vfm-recv0", receiver_run, link);
+	return r;
+}
+
+int link_start(struct session *s, struct channel *channel, uint64_t control_frames)
+{
+	struct link *link = calloc(1, sizeof(*link));
+	pthread_condattr_t attr;
+	int r;
+
+	if (!link) {
+		channel_close(channel);
+		return -ENOMEM;
+	}
+	link->s = s;
+	link->channel = channel;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&link->work, &attr);
+	pthread_condattr_destroy(&attr);
+	pthread_mutex_lock(&s->lock);
+	s->link = link;
+	pthread_mutex_unlock(&s->lock);
+	r = sender_new(&link->sender);
+	if (!r)
+		r = receiver_new(&link->receiver, control_frames);
+	if (!r)
+		r = start_threads(link);
+	if (r)
+		link_stop(s);
+	return r;
+}
+
+void link_stop(struct session *s)
+{
+	struct link *link = s->link;
+
+	if (!link)
+		return;
+	pthread_mutex_lock(&s->lock);
+	link->quit = true;
+	pthread_cond_signal(&link->work);
+	pthread_mutex_unlock(&s->lock);
+	channel_shutdown(link->channel);
+	thread_join(&link->sender_thread);
+	thread_join(&link->receiver_thread);
+	pthread_mutex_lock(&s->lock);
+	s->link = NULL;
+	pthread_mutex_unlock(&s->lock);
+	for (struct queue_node *n; (n = queue_pop(&link->control));)
+		free(QUEUE_ENTRY(n, struct link_item, node));
+	sender_free(link->sender);
+	receiver_free(link->receiver);
+	channel_close(link->channel);
+	pthread_cond_destroy(&link->work);
+	free(link);
+}
+
+void link_lost(struct link *link, int error)
+{
+	pthread_mutex_lock(&link->s->lock);
+	if (!link->error)
+		link->error = error;
+	pthread_cond_signal(&link->work);
+	pthread_mutex_unlock(&link->s->lock);
+	session_wake(link->s);
+}
+
+/* True: in line. Takes @item. */
+static bool put_in_line(struct link *link, struct link_item *item)
+{
+	bool room;
+
+	pthread_mutex_lock(&link->s->lock);
+	room = link->control.count < LINK_CONTROL_MAX && !link->error;
+	if (room) {
+		queue_push(&link->control, &item->node);
+		pthread_cond_signal(&link->work);
+	}
+	pthread_mutex_unlock(&link->s->lock);
+	if (!room)
+		free(item);
+	return room;
+}
+
+void link_control(struct link *link, uint16_t type, const void *head, size_t size)
+{
+	struct link_item *item = calloc(1, sizeof(*item) + size);
+
+	if (!item) {
+		session_failf(link->s, ENOMEM, "no memory for a control frame");
+		return;
+	}
+	item->header = (struct wire_header){ .type = type, .head = (uint32_t)size };
+	if (size)
+		memcpy(item->head, head, size);
+	if (!put_in_line(link, item))
+		link_lost(link, -EPROTO);
+}
+
+void link_start_pass(struct link *link, bool live)
+{
+	memory_rewind(link->s->memory);
+	pthread_mutex_lock(&link->s->lock);
+	link->pass = true;
+	link->live = live;
+	link->memory_served = MAX(link->memory_served, link->served_floor);
+	pthread_cond_signal(&link->work);
+	pthread_mutex_unlock(&link->s->lock);
+}
+
+bool link_pass_done(struct session *s, void *arg UNUSED)
+{
+	return !s->link->pass;
+}
+
+int link_send_vm_state(struct link *link, const void *data, size_t size)
+{
+	struct wire_bulk bulk = { 0 };
+	uint8_t head[sizeof(uint64_t) * 4];
+
+	do {
+		size_t n = MIN(size - bulk.offset, (size_t)LINK_VM_CHUNK);
+		const uint8_t *from = (const uint8_t *)data + bulk.offset;
+		struct link_item *item;
+
+		bulk.digest = wire_digest(from, n);
+		size_t head_size = wire_put_bulk(head, &bulk);
+		item = calloc(1, sizeof(*item) + head_size);
+		if (!item)
+			return -ENOMEM;
+		item->header = (struct wire_header){
+			.type = WIRE_VM_STATE,
+			.stream = WIRE_STREAM_VM,
+			.flags = bulk.offset + n == size ? WIRE_FLAG_LAST : 0,
+			.head = (uint32_t)head_size,
+			.bulk = (uint32_t)n,
+		};
+		memcpy(item->head, head, head_size);
+		item->bulk = from;
+		if (!put_in_line(link, item))
+			return -ENOTCONN;
+		bulk.offset += n;
+	} while (bulk.offset < size);
+	return 0;
+}
+
+bool link_flushed(struct session *s, void *arg UNUSED)
+{
+	return !s->link || s->link->error ||
+	       (queue_empty(&s->link->control) && !s->link->sending);
+}
+
+bool link_devices_sent(struct session *s, void *arg UNUSED)
+{
+	for (unsigned i = 0; i < s->device_count; i++)
+		if (!s->workers[i]->last_sent)
+			return false;
+	return true;
+}
+
+void link_abort(struct session *s)
+{
+	struct vfm_error error;
+	uint8_t *head = malloc(WIRE_HEAD_MAX);
+
+	pthread_mutex_lock(&s->lock);
+	error = s->error;
+	pthread_mutex_unlock(&s->lock);
+	if (!error.code) {
+		error.code = ECANCELED;
+		error.stage = s->stage;
+		strcpy(error.text, "cancelled");
+	}
+	/* The peer knows what it told us itself. */
+	if (head && s->link && !error.remote)
+		link_control(s->link, WIRE_ABORT, head, wire_put_error(head, &error));
+	free(head);
+}
+
+void link_flush_abort(struct session *s)
+{
+	session_wait(s, link_flushed, NULL, clock_ns() + SESSION_FLUSH_MS * NS_PER_MSEC,
+		     SESSION_WAIT_UNDO);
+}

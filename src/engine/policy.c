@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <string.h>
+#include "base/compiler.h"
+#include "engine/policy.h"
+
+#define NS_PER_S 1000000000.0
+
+static uint64_t sat_add(uint64_t a, uint64_t b)
+{
+	uint64_t sum;
+
+	return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+static uint64_t to_ns(double ns)
+{
+	return ns >= 1.8e19 ? UINT64_MAX : (uint64_t)ns;
+}
+
+uint64_t policy_wire_ns(uint64_t bytes, uint64_t bandwidth)
+{
+	if (!bytes)
+		return 0;
+	if (!bandwidth)
+		return VFM_UNLIMITED;
+	return to_ns((double)bytes * NS_PER_S / (double)bandwidth);
+}
+
+static uint64_t state_bytes(const struct policy_input *in, const struct policy_device *d)
+{
+	return d->state_bytes == VFM_SIZE_UNKNOWN ? in->unknown_bytes : d->state_bytes;
+}
+
+/* What of a device's loading is left when the wire is done: it loads while the wire works. */
+static uint64_t load_rest(const struct policy_input *in, const struct policy_device *d,
+			  uint64_t wire_ns)
+{
+	uint64_t load = to_ns((double)state_bytes(in, d) / (1 << 20) * (double)d->load_ns_mib);
+
+	return sat_add(load > wire_ns ? load - wire_ns : 0, d->check_ns);
+}
+
+/* Keep the slowest device of a term. */
+static void slowest(uint64_t ns, unsigned device, uint64_t *max, int *who)
+{
+	if (ns <= *max)
+		return;
+	*max = ns;
+	*who = (int)device;
+}
+
+struct slow_devices {
+	int stop, state, load, run;
+};
+
+static void predict(const struct policy_input *in, struct vfm_downtime *p, struct slow_devices *who)
+{
+	uint64_t state = in->vm_state_bytes, largest = 0, stop = 0, run = 0;
+
+	for (unsigned i = 0; i < in->device_count; i++) {
+		const struct policy_device *d = &in->devices[i];
+
+		state = sat_add(state, state_bytes(in, d));
+		slowest(d->stop_ns, i, &stop, &who->stop);
+		slowest(state_bytes(in, d), i, &largest, &who->state);
+		slowest(d->run_ns, i, &run, &who->run);
+	}
+	p->stop_ns = sat_add(in->vcpus_stop_ns, stop);
+	p->memory_ns = policy_wire_ns(in->memory_bytes, in->bandwidth);
+	p->state_ns = policy_wire_ns(state, in->bandwidth);
+	uint64_t wire = sat_add(p->memory_ns, p->state_ns);
+	for (unsigned i = 0; i < in->device_count; i++)
+		slowest(load_rest(in, &in->devices[i], wire), i, &p->load_ns, &who->load);
+	p->handover_ns = sat_add(in->round_trip_ns, run);
+	p->total_ns = sat_add(sat_add(sat_add(p->stop_ns, wire), p->load_ns), p->handover_ns);
+}
+
+static void name_largest(struct policy_output *out, const struct slow_devices *who)
+{
+	const struct vfm_downtime *p = &out->predicted;
+	const struct {
+		const char *name;
+		uint64_t ns;
+		int device;
+	} terms[] = {
+		{ "memory", p->memory_ns, -1 },     { "state", p->state_ns, who->state },
+		{ "stop", p->stop_ns, who->stop },  { "load", p->load_ns, who->load },
+		{ "handover", p->handover_ns, who->run },
+	};
+	unsigned max = 0;
+
+	for (unsigned i = 1; i < ARRAY_SIZE(terms); i++)
+		if (terms[i].ns > terms[max].ns)
+			max = i;
+	out->term = terms[max].name;
+	out->device = terms[max].device;
+}
+
+void policy_decide(const struct policy_input *in, struct policy_output *out)
+{
+	struct slow_devices who = { -1, -1, -1, -1 };
+
+	memset(out, 0, sizeof(*out));
+	predict(in, &out->predicted, &who);
+	name_largest(out, &who);
+	if (in->pending_acks)
+		out->verdict = POLICY_WAIT_ACKS;
+	else if (in->limit_ns == VFM_UNLIMITED)
+		out->verdict = POLICY_GO;
+	else if (!in->bandwidth)
+		out->verdict = POLICY_WAIT_BANDWIDTH;
+	else
+		out->verdict = out->predicted.total_ns <= in->limit_ns ? POLICY_GO :
+									 POLICY_WAIT_LIMIT;
+}

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The sender: what goes next, and putting it on the channel. link.h says by which rules.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "engine/link.h"
+#include "engine/worker.h"
+
+/* The thread's own memory: too large for a stack. */
+struct sender {
+	struct wire_sequences sequences;
+	struct memory_batch batch;
+	uint8_t out[WIRE_HEADER_SIZE + WIRE_HEAD_MAX];
+	uint8_t head[WIRE_HEAD_MAX] __attribute__((aligned(8)));
+	struct iovec iov[1 + WIRE_PAGES_MAX];
+};
+
+enum choice { NOTHING, CONTROL, CREDIT, MEMORY, DEVICE };
+
+struct pick {
+	enum choice choice;
+	struct link_item *item;
+	struct worker *worker;
+	struct block *block;
+	struct wire_credit credit;
+	bool live;
+};
+
+int sender_new(struct sender **sender)
+{
+	*sender = calloc(1, sizeof(**sender));
+	return *sender ? 0 : -ENOMEM;
+}
+
+void sender_free(struct sender *sender)
+{
+	free(sender);
+}
+
+/* ---- what goes next; with the lock held ---- */
+
+static bool pick_credit(struct link *link, struct pick *pick)
+{
+	for (unsigned i = 0; i < link->s->device_count; i++) {
+		struct worker *w = link->s->workers[i];
+
+		if (!w->credit_due)
+			continue;
+		w->credit_due = false;
+		pick->choice = CREDIT;
+		pick->credit = (struct wire_credit){ w->wire_index, w->consumed, w->load_ns };
+		return true;
+	}
+	return false;
+}
+
+static bool block_ready(const struct worker *w)
+{
+	const struct block *b = QUEUE_ENTRY(queue_peek(&w->filled), struct block, node);
+
+	return b && w->moved - w->consumed + b->size <= w->window;
+}
+
+/* Of memory and all devices with something to send, the one that was served least. */
+static bool pick_bulk(struct link *link, struct pick *pick)
+{
+	uint64_t least = UINT64_MAX;
+
+	if (link->s->side != SESSION_SOURCE)
+		return false;
+	if (link->pass) {
+		pick->choice = MEMORY;
+		pick->live = link->live;
+		least = link->memory_served;
+	}
+	for (unsigned i = 0; i < link->s->device_count; i++) {
+		struct worker *w = link->s->workers[i];
+
+		if (!block_ready(w) || w->served >= least)
+			continue;
+		least = w->served;
+		pick->choice = DEVICE;
+		pick->worker = w;
+	}
+	if (pick->choice != NOTHING)
+		link->served_floor = least;
+	return pick->choice != NOTHING;
+}
+
+/* The bandwidth limit: sleep for the rest of the pause, or until something else happens. */
+static bool must_pause(struct link *link)
+{
+	uint64_t until = link->next_send_ns;
+	struct timespec ts = { (time_t)(until / NS_PER_SEC), (long)(until % NS_PER_SEC) };
+
+	if (link->s->max_bandwidth == VFM_UNLIMITED || clock_ns() >= until)
+		return false;
+	pthread_cond_timedwait(&link->work, &link->s->lock, &ts);
+	return true;
+}
+
+static bool pick_now(struct link *link, struct pick *pick)
+{
+	memset(pick, 0, sizeof(*pick));
+	pick->item = QUEUE_ENTRY(queue_peek(&link->control), struct link_item, node);
+	if (pick->item && (!pick->item->header.bulk || !must_pause(link))) {
+		pick->item = QUEUE_ENTRY(queue_pop(&link->control), struct link_item, node);
+		pick->choice = CONTROL;
+		return true;
+	}
+	if (pick->item || pick_credit(link, pick))
+		return pick->choice != NOTHING;
+	if (!pick_bulk(link, pick) || must_pause(link)) {
+		pick->choice = NOTHING;
+		return false;
+	}
+	if (pick->choice == DEVICE)
+		pick->block = QUEUE_ENTRY(queue_pop(&pick->worker->filled), struct block, node);
+	return true;
+}
+
+static bool anything_to_send(struct link *link)
+{
+	struct pick unused = { 0 };
+
+	if (!queue_empty(&link->control) || pick_bulk(link, &unused))
+		return true;
+	for (unsigned i = 0; i < link->s->device_count; i++)
+		if (link->s->workers[i]->credit_due)
+			return true;
+	return false;
+}
+
+/* Wait until there may be something; the steering thread may wait for just this emptiness. */
+static void wait_for_work(struct link *link)
+{
+	if (anything_to_send(link))
+		return;
+	session_wake(link->s);
+	pthread_cond_wait(&link->work, &link->s->lock);
+}
+
+/* False: the link ends. */
+static bool pick_next(struct link *link, struct pick *pick)
+{
+	bool go_on;
+
+	pthread_mutex_lock(&link->s->lock);
+	link->sending = false;
+	while (!link->quit && !link->error && !pick_now(link, pick))
+		wait_for_work(link);
+	go_on = !link->quit && !link->error;
+	link->sending = go_on;
+	pthread_mutex_unlock(&link->s->lock);
+	return go_on;
+}
+
+/* ---- putting it on the channel ---- */
+
+/* The next number of its stream, and header and head in one piece. */
+static int send_frame(struct link *link, struct wire_header *header, const void *head,
+		      struct iovec *bulk, int bulk_count)
+{
+	struct sender *t = link->sender;
+
+	header->sequence = t->sequences.next[header->stream]++;
+	wire_put_header(t->out, header, head);
+	memcpy(t->out + WIRE_HEADER_SIZE, head, header->head);
+	t->iov[0] = (struct iovec){ t->out, WIRE_HEADER_SIZE + header->head };
+	if (bulk_count)
+		memcpy(t->iov + 1, bulk, sizeof(*bulk) * (size_t)bulk_count);
+	return channel_send(link->channel, t->iov, 1 + bulk_count);
+}
+
+/* Charge @bytes to the bandwidth limit; a pause that was not used is not saved up. */
+static void charge(struct link *link, uint64_t bytes)
+{
+	struct session *s = link->s;
+	uint64_t now = clock_ns();
+
+	if (s->max_bandwidth == VFM_UNLIMITED)
+		return;
+	link->next_send_ns = MAX(link->next_send_ns, now > NS_PER_MSEC ? now - NS_PER_MSEC : 0);
+	link->next_send_ns += (uint64_t)((double)bytes * 1e9 / (double)s->max_bandwidth);
+}
+
+static int send_control(struct link *link, struct pick *pick)
+{
+	struct link_item *item = pick->item;
+	struct iovec bulk = { (void *)item->bulk, item->header.bulk };
+	int r = send_frame(link, &item->header, item->head, &bulk, item->header.bulk ? 1 : 0);
+
+	if (item->header.bulk) {
+		pthread_mutex_lock(&link->s->lock);
+		charge(link, item->header.bulk);
+		pthread_mutex_unlock(&link->s->lock);
+	}
+	free(item);
+	return r;
+}
+
+static int send_credit(struct link *link, struct pick *pick)
+{
+	struct wire_header header = { .type = WIRE_CREDIT };
+
+	header.head = (uint32_t)wire_put_credit(link->sender->head, &pick->credit);
+	return send_frame(link, &header, link->sender->head, NULL, 0);
+}
+
+static void pass_over(struct link *link)
+{
+	pthread_mutex_lock(&link->s->lock);
+	link->pass = false;
+	pthread_mutex_unlock(&link->s->lock);
+	session_wake(link->s);
+}
+
+static int send_memory(struct link *link, struct pick *pick)
+{
+	struct memory_batch *b = &link->sender->batch;
+	struct wire_header header = { .type = WIRE_MEMORY, .stream = WIRE_STREAM_MEMORY };
+	int r;
+
+	if (!memory_next(link->s->memory, b, LINK_MEMORY_BYTES)) {
+		pass_over(link);
+		return 0;
+	}
+	header.flags = pick->live ? WIRE_FLAG_LIVE : 0;
+	header.head = (uint32_t)wire_put_memory(link->sender->head, &b->wire);
+	header.bulk = b->wire.page_count * VFM_PAGE_SIZE;
+	r = send_frame(link, &header, link->sender->head, b->iov, b->iov_count);
+	pthread_mutex_lock(&link->s->lock);
+	link->memory_bytes += header.bulk;
+	link->memory_served += header.bulk + header.head;
+	link->pages += b->pages;
+	link->zero_pages += b->zero_pages;
+	charge(link, header.bulk);
+	pthread_mutex_unlock(&link->s->lock);
+	return r;
+}
+
+static int send_device(struct link *link, struct pick *pick)
+{
+	struct worker *w = pick->worker;
+	struct block *b = pick->block;
+	struct wire_bulk bulk = { b->offset, b->digest };
+	struct wire_header header = {
+		.type = WIRE_DEVICE,
+		.stream = WIRE_STREAM_DEVICE + w->wire_index,
+		.flags = b->last ? WIRE_FLAG_LAST : 0,
+		.bulk = b->size,
+	};
+	struct iovec iov = { b->data, b->size };
+	int r;
+
+	header.head = (uint32_t)wire_put_bulk(link->sender->head, &bulk);
+	pthread_mutex_lock(&link->s->lock);
+	w->moved += b->size;
+	pthread_mutex_unlock(&link->s->lock);
+	r = send_frame(link, &header, link->sender->head, &iov, b->size ? 1 : 0);
+	pthread_mutex_lock(&link->s->lock);
+	w->served += b->size + header.head;
+	w->last_sent = b->last;
+	link->device_bytes += b->size;
+	queue_push(&w->free, &b->node);
+	worker_wake(w);
+	charge(link, b->size);
+	pthread_mutex_unlock(&link->s->lock);
+	return r;
+}
+
+static int send_pick(struct link *link, struct pick *pick)
+{
+	static int (*const send[])(struct link *, struct pick *) = {
+		[CONTROL] = send_control,
+		[CREDIT] = send_credit,
+		[MEMORY] = send_memory,
+		[DEVICE] = send_device,
+	};
+
+	return send[pick->choice](link, pick);
+}
+
+/* Ends when the link is stopped or lost, or a send fails. */
+void sender_run(void *arg)
+{
+	struct link *link = arg;
+	struct pick pick;
+	int r = 0;
+
+	while (!r && pick_next(link, &pick))
+		r = send_pick(link, &pick);
+	if (r)
+		link_lost(link, r);
+	pthread_mutex_lock(&link->s->lock);
+	link->sending = false;
+	pthread_mutex_unlock(&link->s->lock);
+	session_wake(link->s);
+}

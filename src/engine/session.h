@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * session: what both ends of a migration have in common, and who runs what.
+ *
+ *	            vfm_source_* / vfm_destination_*   (any thread)
+ *	                            │
+ *	      ┌───────────────── steering thread ────────────────┐   source.c, destination.c,
+ *	      │ stages in order; all callbacks of the VMM        │   handover.c, stage.c
+ *	      └──┬──────────────────────┬────────────────────────┘
+ *	     jobs│                frames│
+ *	   ┌─────▼─────┐   blocks  ┌────▼────┐        ┌──────────┐
+ *	   │ worker 0..├──────────>│ sender  │══════> │ receiver │   worker.c, link.c, sender.c,
+ *	   │  (device) │<──────────┤         │ channel│          │   receiver.c
+ *	   └───────────┘  credit   └─────────┘        └──────────┘
+ *
+ * One steering thread, one worker per device, a sender and a receiver per link (connection). All
+ * that more than one of them touches is under session.lock; it is a leaf: nothing is called and no
+ * I/O done with it held, except waking. Waits of the steering thread are in session_wait alone,
+ * which looks for failure and cancellation each time it wakes.
+ *
+ * Failures: the first one is recorded by session_fail, from any thread, and makes every wait of
+ * the steering thread return; that thread alone then undoes. A broken connection is not a failure
+ * by itself: behind PREPARED both ends wait for another one (handover.c). So links record their
+ * end in link.error, and the stage that waits decides what it means.
+ */
+#ifndef ENGINE_SESSION_H
+#define ENGINE_SESSION_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <vfio-migrate/migrate.h>
+#include "base/buffer.h"
+#include "base/thread.h"
+#include "engine/policy.h"
+#include "engine/timeline.h"
+#include "memory/memory.h"
+#include "wire/wire.h"
+
+enum {
+	SESSION_INBOX_MAX = 16,            /* control frames that a peer may have unread */
+	SESSION_BLOCKS_MIN = 2,            /* blocks of a device: one on the way, one being filled */
+	SESSION_BLOCKS_MAX = 8,
+	SESSION_BLOCK_BYTES = 16 << 20,    /* of all devices together, on each side */
+	SESSION_FLUSH_MS = 1000,           /* for the last word to a peer */
+};
+
+enum session_side { SESSION_SOURCE, SESSION_DESTINATION };
+
+/* A control frame that arrived. */
+struct message {
+	struct message *next;
+	struct wire_header header;
+	uint64_t arrived_ns;
+	uint8_t head[] __attribute__((aligned(8)));
+};
+
+struct link;
+struct worker;
+struct greeter;
+
+struct session {
+	/* Constant after the start. */
+	enum session_side side;
+	struct vfm_options options;
+	struct vfm_thread_hooks hooks;
+	struct vfm_vm_ops vm;
+	void *vm_opaque;
+	struct memory *memory;
+	struct worker *workers[VFM_DEVICES_MAX];
+	unsigned device_count;
+	uint32_t device_chunk;      /* bytes of device data in a frame */
+	unsigned device_blocks;     /* blocks of each device */
+	uint8_t token[WIRE_TOKEN_SIZE];
+	int wake_fd;                /* eventfd: the steering thread looks again */
+	struct thread thread;
+	uint64_t start_ns;
+
+	pthread_mutex_t lock;       /* everything from here to the next mark */
+	pthread_cond_t ended_cond;
+	bool thread_started, ended;
+	enum vfm_status status;
+	enum vfm_stage stage;
+	enum vfm_owner owner;
+	struct vfm_error error;     /* the first failure */
+	bool failed;                /* error is set: stop what you do */
+	bool cancelled;             /* the user asked for the end */
+	bool committed;             /* no cancel any more */
+	int resolved;               /* an operator's word on a doubt: -1 none yet, 0, 1 */
+	struct message *inbox, **inbox_tail;
+	unsigned inbox_count;
+	unsigned jobs;              /* of workers, not finished yet */
+	uint64_t limit_ns;          /* may be changed while it runs */
+	uint64_t max_bandwidth;
+	struct vfm_progress progress;
+	struct timeline timeline;
+	struct wire_report *peer_report; /* source: what the destination measured */
+
+	/* The steering thread's own. */
+	struct link *link;
+	struct greeter *greeter;    /* destination: connections that have not said hello yet */
+	bool vcpus_stopped;
+	bool tracking;              /* dirty_start succeeded */
+	uint64_t stopped_ns;        /* last vCPU stopped */
+	struct vfm_buffer vm_state; /* under lock on the destination while it arrives */
+	struct vfm_downtime predicted, measured;
+	char (*reasons)[VFM_ERROR_TEXT_MAX]; /* blockers or a refusal, for the report */
+	unsigned reason_count;
+	uint64_t inspect_ns;
+	uint64_t zero_pages, pages;
+};
+
+int session_init(struct session *s, enum session_side side, const struct vfm_region *regions,
+		 unsigned count, const struct vfm_vm_ops *ops, void *opaque,
+		 const struct vfm_options *options);
+/* Ask for the end, wait for the steering thread, free everything but @s. */
+void session_destroy(struct session *s);
+
+int session_add_device(struct session *s, struct vfm_device *device);
+
+/* Fix the sizes of blocks and start workers and the steering thread in @run. */
+int session_start(struct session *s, void (*run)(void *opaque));
+
+/* ---- any thread ---- */
+
+void session_wake(struct session *s);
+
+/* Record the first failure and wake the steering thread. Returns -error->code. */
+int session_fail(struct session *s, const struct vfm_error *error);
+int session_failf(struct session *s, int code, const char *fmt, ...) PRINTF(3, 4);
+
+/* 0, or -errno of the failure, -ECANCELED after a cancel that still counts. */
+int session_check(struct session *s);
+
+void session_log(struct session *s, int level, const char *fmt, ...) PRINTF(3, 4);
+
+/* ---- the steering thread ---- */
+
+typedef bool session_condition(struct session *s, void *arg); /* called with the lock held */
+
+enum session_wait_flags {
+	SESSION_WAIT_NO_LINK = 1 << 0, /* a lost link does not end the wait */
+	SESSION_WAIT_UNDO = 1 << 1,    /* nor does failure or cancellation: we are undoing */
+};
+
+/*
+ * Wait until @condition holds. 0, -ETIMEDOUT at @deadline_ns (UINT64_MAX: never), -ENOTCONN when
+ * the link is lost, or as session_check.
+ */
+int session_wait(struct session *s, session_condition *condition, void *arg, uint64_t deadline_ns,
+		 unsigned flags);
+
+/* Wait for the next control frame; it must be of @type, else -EPROTO. The caller frees *message.
+ * @timeout_ns: VFM_UNLIMITED: as long as it takes. */
+int session_expect(struct session *s, uint16_t type, uint64_t timeout_ns, struct message **message);
+/* The same for any type. */
+int session_receive(struct session *s, uint64_t timeout_ns, unsigned flags,
+		    struct message **message);
+void session_drop_inbox(struct session *s);
+
+void session_enter(struct session *s, enum vfm_stage stage);
+void session_set_owner(struct session *s, enum vfm_owner owner);
+void session_event(struct session *s, enum vfm_event_type type, const char *device,
+		   enum vfm_state state);
+/* The lost link, as the session's failure. Returns -errno. */
+int session_link_failed(struct session *s);
+/* The outcome: status, last event, ended. */
+void session_end(struct session *s, enum vfm_status status);
+
+/* vCPUs, with the events that belong to it. */
+int session_stop_vcpus(struct session *s);
+int session_run_vcpus(struct session *s);
+
+/* ---- for both APIs ---- */
+int session_wait_ended(struct session *s);
+void session_get_progress(struct session *s, struct vfm_progress *progress);
+char *session_report_json(struct session *s);
+
+#endif

@@ -167,7 +167,7 @@ struct wire_describe {
 
 /* 0 reasons: accepted. */
 struct wire_answer {
-	uint32_t count;
+	uint32_t count; /* may count on past WIRE_REASONS_MAX when sent: the last line tells how many */
 	char reasons[WIRE_REASONS_MAX][VFM_ERROR_TEXT_MAX];
 };
 
@@ -269,7 +269,8 @@ size_t wire_put_running(uint8_t *out, const struct wire_running *running);
 int wire_get_running(const void *head, size_t size, struct wire_running *running);
 size_t wire_put_report(uint8_t *out, const struct wire_report *report);
 int wire_get_report(const void *head, size_t size, struct wire_report *report);
-size_t wire_put_error(uint8_t *out, const struct vfm_error *error); /* ABORT */
+/* ABORT. A code that is no errno is sent as EIO. Decoded, the error's remote mark is set. */
+size_t wire_put_error(uint8_t *out, const struct vfm_error *error);
 int wire_get_error(const void *head, size_t size, struct vfm_error *error);
 /* SETUP, STOPPED, CONTINUE, COMMIT and BYE have an empty head; ROUND_DONE has ROUND's. */
 

@@ -5,8 +5,8 @@
  * Theory of operation. Every report, whatever its unit, ends as words of page bits that mark_word
  * ORs into a region's map: a union, so that reports can come in any order, from any thread, and
  * say the same thing twice. A report can mark too much and never too little: a unit that is not
- * a whole number of pages marks every page that it touches, and a unit that makes no sense marks the
- * whole range that it was asked about.
+ * a whole number of pages marks every page that it touches, and a unit that makes no sense marks
+ * the whole range that it was asked about.
  *
  *	a device's report, unit 16 KiB, iova 0x2000        a region at 0xa000
  *

@@ -47,11 +47,11 @@ static int check_run(const struct region *region, const struct wire_run *run, ui
 {
 	if (!run->count || !range_within(run->first, run->count, region->pages))
 		return error_set(error, EPROTO,
-				 "memory frame: pages %" PRIu64 " + %u of region %s, which has %" PRIu64,
-				 run->first, run->count, region->vfm.name, region->pages);
+				 "memory frame: %u pages from %" PRIu64 " in region %s that has %" PRIu64,
+				 run->count, run->first, region->vfm.name, region->pages);
 	if (run->first < behind)
 		return error_set(error, EPROTO,
-				 "memory frame: page %" PRIu64 " of region %s overlaps the run before",
+				 "memory frame: page %" PRIu64 " in region %s overlaps an earlier run",
 				 run->first, region->vfm.name);
 	return 0;
 }

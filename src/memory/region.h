@@ -7,8 +7,8 @@
 #include "base/bitmap.h"
 #include "memory/memory.h"
 
-/* Most pages of a frame, zero ones too. They take no room in it, but time on both sides, between two
- * looks for cancellation. */
+/* Most pages of a frame, zero ones too: those take no room in it, but time on both sides, between
+ * two looks for cancellation. */
 #define FRAME_PAGES_MAX 16384u
 
 /* One bit per page in each map. All start as zero, so that the kernel backs only what is used. */
@@ -29,7 +29,7 @@ struct memory {
 	 * below the truth, and below 0, while somebody is inside a mark. */
 	int64_t dirty_pages;
 
-	pthread_mutex_t cursor_lock; /* guards the two below; innermost, never held over page data */
+	pthread_mutex_t cursor_lock; /* guards the next two; innermost, not held over page data */
 	unsigned cursor_region;
 	uint64_t cursor_page;
 

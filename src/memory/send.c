@@ -76,7 +76,7 @@ static unsigned highest(uint64_t bits)
 	return 63u - (unsigned)__builtin_clzll(bits);
 }
 
-/* Take at most @count pages of @word from page @from on. Returns the page behind those looked at. */
+/* Take at most @count pages of @word from page @from on. Returns the page behind the last look. */
 static uint64_t claim_word(struct region *region, uint64_t from, uint64_t count,
 			   struct claim *claim)
 {

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Inside of the simulated device: its parts, a file each.
+ *
+ *	core.c    make, reset, state changes       memory.c  internal memory and its changes
+ *	regs.c    BAR0                             config.c  config space, MSI-X table
+ *	ring.c    DMA engine                       log.c     pages that DMA wrote
+ *	save.c    the stream out                   load.c    the stream in
+ */
+#ifndef SIM_DEVICE_H
+#define SIM_DEVICE_H
+
+#include <xxhash.h>
+
+#include "sim/core.h"
+#include "sim/personality.h"
+#include "sim/stream.h"
+
+/* What software can read or set, and what moves the device on: all of it migrates. */
+struct regs {
+	uint32_t control;
+	uint32_t status; /* SIM_STATUS_FULL and _FAULT only */
+	uint64_t ring_base;
+	uint64_t ring_index;
+	uint32_t ring_entries;
+	uint32_t dma_rate;
+	uint64_t producer;
+	uint64_t bytes;
+	uint64_t doorbells;
+	uint64_t stalls;
+	uint64_t irqs;
+	uint64_t faults;
+	uint64_t mutated;
+	uint64_t uptime_ns; /* running time since reset: time_ns of records */
+	uint64_t random;    /* where the sequence of changes stands */
+	uint64_t scratch[SIM_SCRATCH_COUNT];
+	uint8_t config[SIM_CONFIG_SIZE];
+	uint8_t msix[SIM_BAR_SIZE];
+};
+
+/* Internal memory. The two bitmaps, a bit per page, mean something during a save only. */
+struct memory {
+	uint8_t *data;
+	uint64_t size;     /* bytes, whole pages */
+	uint64_t pages;
+	uint64_t *pending; /* has to be sent (again) */
+	uint64_t *early;   /* changed since the save began, or initial: fit for pre-copy */
+};
+
+/* The data session that reads. */
+struct save {
+	bool open;
+	bool header_sent;    /* the stream has begun */
+	bool ended;          /* the trailer was taken up */
+	uint64_t initial;    /* next page of the initial bytes */
+	uint64_t body;       /* next byte of memory of the record under way */
+	uint64_t body_left;
+	uint8_t stage[STREAM_STAGE_MAX]; /* bytes that are not internal memory */
+	size_t stage_at;
+	size_t stage_left;
+	uint64_t taken;      /* bytes of the stream handed out */
+	uint8_t flipped;     /* the byte of --corrupt-stream */
+	XXH3_state_t *hash;
+};
+
+/* The data session that writes. */
+struct load {
+	bool open;
+	bool bad;          /* refused already; the rest is thrown away */
+	bool complete;     /* the trailer came and was right */
+	enum load_at {
+		LOAD_HEADER,
+		LOAD_RECORD,
+		LOAD_MEMORY,
+		LOAD_REGS,
+		LOAD_END,
+	} at;              /* what the next bytes are */
+	bool have_regs;
+	uint64_t need;     /* bytes until that is complete */
+	uint64_t got;
+	uint64_t body;     /* LOAD_MEMORY: where it goes */
+	uint64_t taken;    /* bytes of the stream so far */
+	uint64_t debt_ns;  /* load cost that is not paid yet */
+	uint8_t stage[STREAM_STAGE_MAX];
+	uint8_t sink[65536];
+	struct regs *regs; /* taken over at the end */
+	uint64_t *seen;    /* pages that came at least once */
+	XXH3_state_t *hash;
+};
+
+/* Pages written by DMA: chunks of bitmap, sorted by address, made when first written to. */
+struct log_chunk {
+	uint64_t number; /* IOVA / LOG_CHUNK_BYTES */
+	uint64_t *bits;
+};
+
+struct log {
+	bool on;
+	bool lost;
+	uint64_t page_size;
+	struct vfm_feature_logging_range *ranges; /* sorted; NULL: everything */
+	uint32_t range_count;
+	struct log_chunk *chunks;
+	uint32_t chunk_count;
+	uint32_t chunk_room;
+};
+
+struct sim {
+	struct sim_options opts;
+	const struct sim_personality *who;
+	const struct sim_host_ops *ops;
+	void *opaque;
+	uint32_t known_flags;
+	enum vfm_state state;
+	bool infov2;
+	uint64_t hash_value;
+	uint64_t last_ns;       /* of the last tick */
+	uint64_t dma_credit;    /* records due, in units of 1/NS_PER_SEC */
+	uint64_t dirty_credit;  /* bytes due, likewise */
+	uint64_t stream_bytes;  /* read and written since creation: --die-after-bytes */
+	unsigned arc_count[VFM_STATE_COUNT][VFM_STATE_COUNT];
+	struct regs regs;
+	struct memory memory;
+	struct save save;
+	struct load load;
+	struct log log;
+};
+
+/* core.c */
+bool sim_runs(const struct sim *sim);     /* the internal memory may change */
+bool sim_does_dma(const struct sim *sim); /* and the ring may be written */
+void sim_count_stream(struct sim *sim, uint64_t bytes);
+
+/* memory.c */
+int memory_create(struct memory *memory, uint64_t size);
+void memory_destroy(struct memory *memory);
+void memory_fill(struct memory *memory, uint64_t seed);
+void memory_change(struct sim *sim, uint64_t bytes);
+uint64_t memory_hash(const struct memory *memory);
+
+/* regs.c, config.c */
+void regs_reset(struct sim *sim);
+uint32_t regs_status(const struct sim *sim);
+int regs_read(struct sim *sim, uint64_t offset, void *buf, size_t len);
+int regs_write(struct sim *sim, uint64_t offset, const void *buf, size_t len);
+void config_reset(struct sim *sim);
+int config_read(const struct sim *sim, uint64_t offset, void *buf, size_t len);
+int config_write(struct sim *sim, uint64_t offset, const void *buf, size_t len);
+
+/* ring.c */
+bool ring_valid(const struct regs *regs);
+void ring_run(struct sim *sim, uint64_t records);
+
+/* log.c */
+void log_mark(struct log *log, uint64_t iova, uint64_t len);
+void log_free(struct log *log);
+
+/* save.c */
+int save_create(struct save *save);
+void save_destroy(struct save *save);
+int save_open(struct sim *sim);
+void save_close(struct sim *sim);
+
+/* load.c */
+int load_create(struct sim *sim);
+void load_destroy(struct load *load);
+int load_open(struct sim *sim);
+void load_abort(struct sim *sim);
+int load_finish(struct sim *sim); /* -EBADMSG: refused; what was loaded is not to be used */
+
+#endif

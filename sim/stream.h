@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The simulated device's migration stream. Little endian, without padding.
+ *
+ *	0                 64               80
+ *	+-----------------+----------------+----------------+--------- ... -+------+--------------+
+ *	| stream_header   | stream_record  | bytes of the   | more records, | REGS | END          |
+ *	| who saved this  | MEMORY off len | memory at off  | pages again   |      | length, hash |
+ *	+-----------------+----------------+----------------+--------- ... -+------+--------------+
+ *
+ * A page may come any number of times (pre-copy) and has to come once; the last one holds. REGS
+ * comes once, when the device has stopped, right before END. END's hash is XXH3-64 of all bytes
+ * before it, END's own record head and length included; nothing follows it. So a stream that is
+ * cut, altered anywhere, extended, or of another device or version does not check.
+ */
+#ifndef SIM_STREAM_H
+#define SIM_STREAM_H
+
+#include <assert.h>
+#include "base/byteorder.h"
+#include "sim/core.h"
+
+#define STREAM_MAGIC      UINT64_C(0x314d4953434f4956) /* "VIOCSIM1" in memory */
+#define STREAM_VERSION    1u
+#define STREAM_RECORD_MAX (1u << 20) /* bytes of memory in one record */
+#define STREAM_STAGE_MAX  8192u      /* the largest thing that is not memory */
+
+struct stream_header {
+	le64 magic;      /* STREAM_MAGIC */
+	le32 version;    /* STREAM_VERSION */
+	le32 size;       /* of this header */
+	le16 vendor;     /* PCI identity of the saved device */
+	le16 device;
+	le16 subsystem;
+	le16 vectors;    /* MSI-X table size */
+	le64 state_size; /* bytes of internal memory */
+	le32 page_size;  /* granularity of memory records */
+	le32 registers;  /* bytes of the REGS record */
+	char personality[16];
+	le64 reserved;   /* 0 */
+} PACKED;
+static_assert(sizeof(struct stream_header) == 64, "stream header layout");
+
+enum stream_type {
+	STREAM_MEMORY = 1, /* @length bytes for @offset, whole pages */
+	STREAM_REGS = 2,   /* struct stream_regs, offset 0 */
+	STREAM_END = 3,    /* struct stream_end, offset 0 */
+};
+
+struct stream_record {
+	le32 type;   /* enum stream_type */
+	le32 length; /* bytes that follow */
+	le64 offset;
+} PACKED;
+static_assert(sizeof(struct stream_record) == 16, "record layout");
+
+struct stream_regs {
+	le32 control;
+	le32 status;
+	le64 ring_base;
+	le64 ring_index;
+	le32 ring_entries;
+	le32 dma_rate;
+	le64 producer;
+	le64 bytes;
+	le64 doorbells;
+	le64 stalls;
+	le64 irqs;
+	le64 faults;
+	le64 mutated;
+	le64 uptime_ns;
+	le64 random;
+	le64 scratch[SIM_SCRATCH_COUNT];
+	uint8_t config[SIM_CONFIG_SIZE];
+	uint8_t msix[SIM_BAR_SIZE];
+} PACKED;
+static_assert(sizeof(struct stream_regs) == 4584, "register record layout");
+
+struct stream_end {
+	le64 length; /* bytes of the stream, this record included */
+	le64 hash;   /* of all but these last 8 */
+} PACKED;
+static_assert(sizeof(struct stream_end) == 16, "end layout");
+
+#define STREAM_TAIL_SIZE                                                                           \
+	(2 * sizeof(struct stream_record) + sizeof(struct stream_regs) + sizeof(struct stream_end))
+static_assert(STREAM_TAIL_SIZE <= STREAM_STAGE_MAX, "the tail is staged as a whole");
+
+struct regs;
+
+/* stream.c: between the device's registers and the record. Unpacking checks every value that the
+ * device relies on; -EBADMSG. */
+void stream_pack_regs(const struct regs *regs, struct stream_regs *out);
+int stream_unpack_regs(const struct stream_regs *in, uint32_t vectors, struct regs *regs);
+
+#endif

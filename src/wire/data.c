@@ -137,6 +137,7 @@ size_t wire_put_credit(uint8_t *out, const struct wire_credit *credit)
 {
 	struct wire_credit_le le = {
 		.device = put_le32(credit->device),
+		.frames = put_le64(credit->frames),
 		.consumed = put_le64(credit->consumed),
 		.load_ns = put_le64(credit->load_ns),
 	};
@@ -152,6 +153,7 @@ int wire_get_credit(const void *head, size_t size, struct wire_credit *credit)
 	if (size != sizeof(*le) || get_le32(le->reserved))
 		return -EPROTO;
 	credit->device = get_le32(le->device);
+	credit->frames = get_le64(le->frames);
 	credit->consumed = get_le64(le->consumed);
 	credit->load_ns = get_le64(le->load_ns);
 	return credit->device < VFM_DEVICES_MAX ? 0 : -EPROTO;

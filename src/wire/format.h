@@ -179,10 +179,11 @@ static_assert(sizeof(struct wire_bulk_le) == 16, "DEVICE, VM_STATE");
 struct wire_credit_le {
 	le32 device;   /* its place in DESCRIBE */
 	le32 reserved; /* 0 */
+	le64 frames;   /* DEVICE frames that the device has taken so far: they free the window */
 	le64 consumed; /* bytes of its stream that it has taken since the start */
 	le64 load_ns;  /* time that it spent on them */
 } PACKED;
-static_assert(sizeof(struct wire_credit_le) == 24, "CREDIT");
+static_assert(sizeof(struct wire_credit_le) == 32, "CREDIT");
 
 /* ROUND, and back as ROUND_DONE */
 struct wire_round_le {

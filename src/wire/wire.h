@@ -199,6 +199,7 @@ struct wire_bulk {
 
 struct wire_credit {
 	uint32_t device;
+	uint64_t frames;   /* DEVICE frames that the device has taken so far: they free the window */
 	uint64_t consumed; /* bytes of the stream that the device has taken so far */
 	uint64_t load_ns;  /* time that it spent on them */
 };

@@ -47,11 +47,11 @@ static int check_run(const struct region *region, const struct wire_run *run, ui
 {
 	if (!run->count || !range_within(run->first, run->count, region->pages))
 		return error_set(error, EPROTO,
-				 "memory frame: %u pages from %" PRIu64 " in region %s that has %" PRIu64,
+				 "memory: %u pages from %" PRIu64 " in region %s, which has %" PRIu64,
 				 run->count, run->first, region->vfm.name, region->pages);
 	if (run->first < behind)
 		return error_set(error, EPROTO,
-				 "memory frame: page %" PRIu64 " in region %s overlaps an earlier run",
+				 "memory: page %" PRIu64 " in region %s overlaps an earlier run",
 				 run->first, region->vfm.name);
 	return 0;
 }
@@ -62,7 +62,7 @@ static int check_runs(const struct region *region, const struct wire_memory *wir
 	uint64_t pages = 0, content = 0, behind = 0;
 
 	if (!wire->run_count || wire->run_count > WIRE_RUNS_MAX)
-		return error_set(error, EPROTO, "memory frame: %u runs", wire->run_count);
+		return error_set(error, EPROTO, "memory: %u runs", wire->run_count);
 	for (uint32_t i = 0; i < wire->run_count; i++) {
 		const struct wire_run *run = &wire->runs[i];
 		int ret = check_run(region, run, behind, error);
@@ -74,11 +74,11 @@ static int check_runs(const struct region *region, const struct wire_memory *wir
 		content += run->zero ? 0 : run->count;
 	}
 	if (pages > FRAME_PAGES_MAX)
-		return error_set(error, EPROTO, "memory frame: %" PRIu64 " pages of at most %u",
+		return error_set(error, EPROTO, "memory: %" PRIu64 " pages of at most %u",
 				 pages, FRAME_PAGES_MAX);
 	if (content != wire->page_count || content > WIRE_PAGES_MAX)
 		return error_set(error, EPROTO,
-				 "memory frame: runs of %" PRIu64 " pages, %u pages of content",
+				 "memory: runs of %" PRIu64 " pages, %u pages of content",
 				 content, wire->page_count);
 	return 0;
 }
@@ -114,7 +114,7 @@ int memory_load_begin(struct memory *memory, const struct wire_memory *wire, str
 
 	*iov_count = 0;
 	if (wire->region >= memory->count)
-		return error_set(error, EPROTO, "memory frame: region %u of %u", wire->region,
+		return error_set(error, EPROTO, "memory: region %u of %u", wire->region,
 				 memory->count);
 	region = &memory->regions[wire->region];
 	ret = check_runs(region, wire, error);

@@ -41,8 +41,8 @@ void channel_shutdown(struct channel *ch);
 void channel_close(struct channel *ch); /* NULL is fine */
 
 /*
- * Fault injection, for tests: wraps @inner and owns it. All positions count bytes of one direction
- * from the wrapping on; UINT64_MAX: never.
+ * Fault injection, for tests: wraps @inner and owns it, unless this fails. All positions count
+ * bytes of one direction from the wrapping on; UINT64_MAX: never.
  */
 struct channel_faults {
 	uint64_t cut_send_after;    /* then both directions end as if the peer were gone */

@@ -19,7 +19,10 @@
 /* The longest path, in arcs: RESUMING, STOP, RUNNING_P2P, RUNNING, PRE_COPY. */
 #define FSM_PATH_MAX 4
 
-/* Are these flags that a migratable device can have? STOP_COPY, and no unknown ones. */
+/*
+ * Are these flags that a migratable device can have? P2P and PRE_COPY mean nothing without
+ * STOP_COPY. Unknown flags are ignored: they announce extensions that nobody here asks for.
+ */
 bool fsm_caps_valid(uint64_t caps);
 
 /*

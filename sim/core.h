@@ -28,12 +28,12 @@
 #define SIM_PAGE_SIZE       4096u
 #define SIM_STATE_SIZE_MIN  SIM_PAGE_SIZE
 #define SIM_STATE_SIZE_MAX  (UINT64_C(64) << 30)
-#define SIM_RATE_MAX        (UINT64_C(1) << 40) /* bytes or records per second */
+#define SIM_RATE_MAX        (UINT64_C(1) << 33) /* bytes per second */
 #define SIM_DMA_RATE_MAX    10000000u
 #define SIM_LATENCY_MAX_MS  600000u
 #define SIM_LOG_RANGES_MAX  4096u
 #define SIM_CONFIG_SIZE     256u
-#define SIM_READ_IOV        64 /* pieces that one sim_mig_read() gives at most */
+#define SIM_READ_IOV        1000 /* pieces that one sim_mig_read() gives at most */
 #define SIM_NEVER           UINT64_MAX
 
 struct sim;
@@ -143,7 +143,7 @@ int sim_set_state(struct sim *sim, uint32_t state);
  * The next at most @max bytes of the saved stream, as pieces of the device's own memory, in
  * @iov[SIM_READ_IOV], *@count of them. They are valid and unchanged until the next call. Returns
  * how many bytes; 0: the end, in STOP_COPY; -ENOMSG: nothing now, in a PRE_COPY state; -EINVAL in
- * other states.
+ * other states. It is fewer than @max before the end only if the pieces ran out: from 2 MiB on.
  */
 int64_t sim_mig_read(struct sim *sim, size_t max, struct iovec *iov, int *count);
 

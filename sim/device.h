@@ -52,12 +52,14 @@ struct save {
 	bool open;
 	bool header_sent;    /* the stream has begun */
 	bool ended;          /* the trailer was taken up */
+	bool in_initial;     /* the record under way belongs to the initial bytes */
 	uint64_t initial;    /* next page of the initial bytes */
+	uint64_t scan;       /* where the search for other pages goes on, round and round */
 	uint64_t body;       /* next byte of memory of the record under way */
 	uint64_t body_left;
 	uint8_t stage[STREAM_STAGE_MAX]; /* bytes that are not internal memory */
-	size_t stage_at;
-	size_t stage_left;
+	size_t stage_at;     /* the next to hand out */
+	size_t stage_end;
 	uint64_t taken;      /* bytes of the stream handed out */
 	uint8_t flipped;     /* the byte of --corrupt-stream */
 	XXH3_state_t *hash;
@@ -80,7 +82,7 @@ struct load {
 	uint64_t got;
 	uint64_t body;     /* LOAD_MEMORY: where it goes */
 	uint64_t taken;    /* bytes of the stream so far */
-	uint64_t debt_ns;  /* load cost that is not paid yet */
+	uint64_t unpaid;   /* bytes whose load cost is not paid yet */
 	uint8_t stage[STREAM_STAGE_MAX];
 	uint8_t sink[65536];
 	struct regs *regs; /* taken over at the end */
@@ -146,6 +148,8 @@ int regs_write(struct sim *sim, uint64_t offset, const void *buf, size_t len);
 void config_reset(struct sim *sim);
 int config_read(const struct sim *sim, uint64_t offset, void *buf, size_t len);
 int config_write(struct sim *sim, uint64_t offset, const void *buf, size_t len);
+/* Do two config spaces differ in writable bits only? */
+bool config_same_identity(const uint8_t *a, const uint8_t *b);
 
 /* ring.c */
 bool ring_valid(const struct regs *regs);

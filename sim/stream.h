@@ -23,7 +23,7 @@
 #define STREAM_MAGIC      UINT64_C(0x314d4953434f4956) /* "VIOCSIM1" in memory */
 #define STREAM_VERSION    1u
 #define STREAM_RECORD_MAX (1u << 20) /* bytes of memory in one record */
-#define STREAM_STAGE_MAX  8192u      /* the largest thing that is not memory */
+#define STREAM_STAGE_MAX  16384u     /* bytes that are not memory, of one read */
 
 struct stream_header {
 	le64 magic;      /* STREAM_MAGIC */

@@ -47,9 +47,22 @@ static int read_channel(void *opaque, void *buf, size_t size)
 	return channel_recv(link->channel, &iov, 1);
 }
 
+/* A destination that owns the VM starts it whatever its source says from then on. */
+static bool beyond_reproach(struct session *s)
+{
+	bool owned;
+
+	pthread_mutex_lock(&s->lock);
+	owned = s->side == SESSION_DESTINATION && s->committed;
+	pthread_mutex_unlock(&s->lock);
+	return owned;
+}
+
 /* The peer's fault: it becomes the session's failure, with the reason. */
 static int refuse(struct link *link, const char *why)
 {
+	if (beyond_reproach(link->s))
+		return -EPROTO;
 	return session_failf(link->s, EPROTO, "%s", why);
 }
 
@@ -163,11 +176,14 @@ static int take_credit(struct link *link, struct wire_frame *f)
 	if (!w)
 		return refuse(link, "credit for no device");
 	pthread_mutex_lock(&link->s->lock);
-	if (credit.consumed < w->consumed || credit.consumed > w->moved)
+	if (credit.consumed < w->consumed || credit.consumed > w->moved ||
+	    credit.frames < w->consumed_frames || credit.frames > w->moved_frames) {
 		r = -EPROTO;
-	else
+	} else {
 		w->consumed = credit.consumed;
-	w->load_ns = credit.load_ns;
+		w->consumed_frames = credit.frames;
+		w->load_ns = credit.load_ns;
+	}
 	pthread_cond_signal(&link->work);
 	pthread_mutex_unlock(&link->s->lock);
 	return r ? refuse(link, "credit for data that was not sent") : 0;
@@ -182,7 +198,7 @@ static int take_message(struct link *link, struct wire_frame *f)
 	bool full;
 
 	if (!m)
-		return session_failf(s, ENOMEM, "no memory for a control frame");
+		return -ENOMEM;
 	m->header = f->header;
 	m->arrived_ns = clock_ns();
 	memcpy(m->head, f->head, f->header.head);
@@ -221,6 +237,8 @@ static int take_abort(struct link *link, struct wire_frame *f)
 	if (wire_get_error(f->head, f->header.head, &error))
 		return refuse(link, "an abort is not well formed");
 	error.remote = 1;
+	if (beyond_reproach(link->s))
+		return -ECONNRESET;
 	return session_fail(link->s, &error);
 }
 

@@ -51,7 +51,12 @@ static bool pick_credit(struct link *link, struct pick *pick)
 			continue;
 		w->credit_due = false;
 		pick->choice = CREDIT;
-		pick->credit = (struct wire_credit){ w->wire_index, w->consumed, w->load_ns };
+		pick->credit = (struct wire_credit){
+			.device = w->wire_index,
+			.frames = w->consumed_frames,
+			.consumed = w->consumed,
+			.load_ns = w->load_ns,
+		};
 		return true;
 	}
 	return false;
@@ -59,9 +64,7 @@ static bool pick_credit(struct link *link, struct pick *pick)
 
 static bool block_ready(const struct worker *w)
 {
-	const struct block *b = QUEUE_ENTRY(queue_peek(&w->filled), struct block, node);
-
-	return b && w->moved - w->consumed + b->size <= w->window;
+	return !queue_empty(&w->filled) && w->moved_frames - w->consumed_frames < w->window;
 }
 
 /* Of memory and all devices with something to send, the one that was served least. */
@@ -259,6 +262,7 @@ static int send_device(struct link *link, struct pick *pick)
 	header.head = (uint32_t)wire_put_bulk(link->sender->head, &bulk);
 	pthread_mutex_lock(&link->s->lock);
 	w->moved += b->size;
+	w->moved_frames++;
 	pthread_mutex_unlock(&link->s->lock);
 	r = send_frame(link, &header, link->sender->head, &iov, b->size ? 1 : 0);
 	pthread_mutex_lock(&link->s->lock);

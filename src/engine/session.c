@@ -171,6 +171,14 @@ int session_check(struct session *s)
 	return r;
 }
 
+void session_forgive(struct session *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->failed = false;
+	memset(&s->error, 0, sizeof(s->error));
+	pthread_mutex_unlock(&s->lock);
+}
+
 void session_log(struct session *s, int level, const char *fmt, ...)
 {
 	struct log_sink sink = { s->options.log, s->options.opaque };

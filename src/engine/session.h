@@ -98,6 +98,7 @@ struct session {
 	/* The steering thread's own. */
 	struct link *link;
 	struct greeter *greeter;    /* destination: connections that have not said hello yet */
+	enum wire_fate fate;        /* destination: what it tells a source that asks */
 	bool vcpus_stopped;
 	bool tracking;              /* dirty_start succeeded */
 	uint64_t stopped_ns;        /* last vCPU stopped */
@@ -130,6 +131,10 @@ int session_failf(struct session *s, int code, const char *fmt, ...) PRINTF(3, 4
 
 /* 0, or -errno of the failure, -ECANCELED after a cancel that still counts. */
 int session_check(struct session *s);
+
+/* A failure that the session has outlived is none: a broken link behind COMMIT that another one
+ * replaced, a peer that left before it was let in. Steering thread. */
+void session_forgive(struct session *s);
 
 void session_log(struct session *s, int level, const char *fmt, ...) PRINTF(3, 4);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/bitmap.h"
@@ -130,6 +131,7 @@ static void load_step(struct worker *w, struct block *b)
 		w->pumping = false;
 	} else {
 		w->consumed += b->size;
+		w->consumed_frames++;
 		w->load_ns += took;
 		w->finished = last;
 		w->credit_due = true;
@@ -398,6 +400,20 @@ int job_transition(struct worker *w)
 	return transition(w, w->target);
 }
 
+/* Data of another session, an error, a dead user's saving state: only a reset leads out of it. */
+int job_resuming(struct worker *w)
+{
+	enum vfm_state state = VFM_STATE_ERROR;
+	int r = 0;
+
+	enter_device(w, true);
+	if (w->device->ops->get_state(w->device, &state) ||
+	    (state != VFM_STATE_RUNNING && state != VFM_STATE_STOP))
+		r = vfm_device_reset(w->device);
+	enter_device(w, false);
+	return r ? r : transition(w, VFM_STATE_RESUMING);
+}
+
 int job_precopy(struct worker *w)
 {
 	int r;
@@ -443,6 +459,16 @@ int job_recover(struct worker *w)
 	enter_device(w, false);
 	w->recovered = r;
 	return r < 0 ? r : 0;
+}
+
+int job_recover_p2p(struct worker *w)
+{
+	enum vfm_state state = w->device->state;
+
+	if (!device_can(w->device, VFM_MIG_P2P) || state == VFM_STATE_RUNNING ||
+	    state == VFM_STATE_PRE_COPY)
+		return 0;
+	return job_recover(w);
 }
 
 int job_query(struct worker *w)

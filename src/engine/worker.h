@@ -54,9 +54,9 @@ struct worker {
 	bool last_sent;
 	bool credit_due;           /* destination: the sender tells the peer of `consumed` */
 	uint64_t served;           /* for fairness among streams, bytes */
-	uint64_t window;           /* source: bytes in flight at most */
-	uint64_t moved;            /* source: sent; destination: received */
-	uint64_t consumed;         /* by the destination's device */
+	uint64_t window;           /* source: frames in flight at most */
+	uint64_t moved, moved_frames;       /* source: sent; destination: received */
+	uint64_t consumed, consumed_frames; /* by the destination's device */
 	uint64_t load_ns;          /* time that took */
 	uint64_t precopy_bytes, stopcopy_bytes;
 	struct device_precopy precopy; /* as last told */
@@ -98,7 +98,7 @@ int workers_transition(struct session *s, enum vfm_state target);
 void workers_pause(struct session *s);
 /* The destination's devices take data from now on. */
 void workers_load(struct session *s);
-/* Source: what the peer is ready to hold of each device's stream. */
+/* Source: how many frames of each device's stream the peer is ready to hold. */
 void workers_set_window(struct session *s, uint64_t window);
 /* Stop data for good and interrupt calls that hang; every worker is idle on return. */
 void workers_halt(struct session *s);
@@ -107,9 +107,11 @@ void workers_halt(struct session *s);
 worker_job job_transition;    /* to w->target */
 worker_job job_stop_p2p;      /* to the P2P state that follows the present one, if there is one */
 worker_job job_stop_copy;     /* to STOP_COPY, data moves at once */
+worker_job job_resuming;      /* to RESUMING, from whatever state a last user left */
 worker_job job_precopy;       /* to PRE_COPY if the device can, data moves */
 worker_job job_run_p2p;       /* to RUNNING_P2P, if the device can */
 worker_job job_recover;       /* to w->target, by reset if need be */
+worker_job job_recover_p2p;   /* the same, for a stopped device that has P2P states */
 worker_job job_query;         /* precopy, stop_copy_size */
 worker_job job_log_start;
 worker_job job_log_stop;

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The destination's stages before data moves. Until a source has said hello and described a VM
+ * that fits, nothing is at stake: whoever fails at that is sent away, with the reason in the log,
+ * and the waiting goes on.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/compiler.h"
+#include "engine/destination.h"
+#include "engine/greeter.h"
+#include "engine/link.h"
+#include "engine/stage.h"
+#include "engine/worker.h"
+
+#define DESCRIBE_PATIENCE_NS (UINT64_C(10) * 1000000000)
+
+/* ---- hello ---- */
+
+/* The newest version that both speak, 0: none. */
+static uint16_t choose_version(const struct wire_hello *hello)
+{
+	uint16_t newest = MIN(hello->version, (uint16_t)WIRE_VERSION);
+	uint16_t oldest = MAX(hello->version_low, (uint16_t)WIRE_VERSION_LOW);
+
+	return newest >= oldest ? newest : 0;
+}
+
+int destination_answer_hello(struct session *s)
+{
+	struct wire_hello_reply reply = { .fate = s->fate };
+	struct channel *channel;
+	struct wire_hello hello;
+	uint8_t head[64];
+	int fd, r;
+
+	link_stop(s);
+	session_drop_inbox(s);
+	fd = greeter_take(s, &hello);
+	r = channel_new_fd(fd, &channel);
+	if (!r)
+		r = link_start(s, channel, 1);
+	if (r)
+		return r;
+	reply.version = choose_version(&hello);
+	memcpy(s->token, hello.token, sizeof(s->token));
+	link_control(s->link, WIRE_HELLO_REPLY, head, wire_put_hello_reply(head, &reply));
+	return reply.version ? 0 : -EPROTONOSUPPORT;
+}
+
+/* ---- describe ---- */
+
+static void add_reason(struct wire_answer *answer, const char *fmt, ...) PRINTF(2, 3);
+static void add_reason(struct wire_answer *answer, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (answer->count == WIRE_REASONS_MAX)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(answer->reasons[answer->count++], VFM_ERROR_TEXT_MAX, fmt, ap);
+	va_end(ap);
+}
+
+static const struct wire_region *find_region(const struct wire_describe *d, const char *name)
+{
+	for (unsigned i = 0; i < d->region_count; i++)
+		if (!strcmp(d->regions[i].name, name))
+			return &d->regions[i];
+	return NULL;
+}
+
+/* Frames name regions by number, so that the order counts too. */
+static void compare_regions(struct session *s, const struct wire_describe *d,
+			    struct wire_answer *answer)
+{
+	unsigned count = memory_region_count(s->memory);
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct vfm_region *here = memory_region(s->memory, i);
+		const struct wire_region *there = find_region(d, here->name);
+
+		if (!there)
+			add_reason(answer, "memory %s: the source has none of that name",
+				   here->name);
+		else if (there->size != here->size)
+			add_reason(answer, "memory %s: %llu bytes on the source, %llu here",
+				   here->name, (unsigned long long)there->size,
+				   (unsigned long long)here->size);
+		else if (there->gpa != here->gpa)
+			add_reason(answer, "memory %s: at 0x%llx on the source, at 0x%llx here",
+				   here->name, (unsigned long long)there->gpa,
+				   (unsigned long long)here->gpa);
+		else if (there != &d->regions[i])
+			add_reason(answer, "memory %s: another place in the list of regions",
+				   here->name);
+	}
+	if (d->region_count > count)
+		add_reason(answer, "memory: %u regions on the source, %u here", d->region_count,
+			   count);
+}
+
+static const struct wire_device *find_device(const struct wire_describe *d, const char *name,
+					     unsigned *index)
+{
+	for (*index = 0; *index < d->device_count; ++*index)
+		if (!strcmp(d->devices[*index].name, name))
+			return &d->devices[*index];
+	return NULL;
+}
+
+static void compare_device(struct worker *w, const struct wire_describe *d,
+			   struct wire_answer *answer)
+{
+	const struct vfm_device_info *here = &w->device->info;
+	const struct wire_device *there = find_device(d, here->name, &w->wire_index);
+
+	if (!there) {
+		add_reason(answer, "device %s: the source has none of that name", here->name);
+		return;
+	}
+	if (strcmp(there->backend, here->backend))
+		add_reason(answer, "device %s: %s on the source, %s here", here->name,
+			   there->backend, here->backend);
+	if (there->pci_vendor != here->pci_vendor || there->pci_device != here->pci_device)
+		add_reason(answer, "device %s: a %04x:%04x on the source, a %04x:%04x here",
+			   here->name, there->pci_vendor, there->pci_device, here->pci_vendor,
+			   here->pci_device);
+	if (there->pci_subsystem_vendor != here->pci_subsystem_vendor ||
+	    there->pci_subsystem != here->pci_subsystem)
+		add_reason(answer, "device %s: subsystem %04x:%04x on the source, %04x:%04x here",
+			   here->name, there->pci_subsystem_vendor, there->pci_subsystem,
+			   here->pci_subsystem_vendor, here->pci_subsystem);
+	if (!device_can(w->device, VFM_MIG_STOP_COPY))
+		add_reason(answer, "device %s: it has no migration support here", here->name);
+}
+
+static void compare_devices(struct session *s, const struct wire_describe *d,
+			    struct wire_answer *answer)
+{
+	for (unsigned i = 0; i < s->device_count; i++)
+		compare_device(s->workers[i], d, answer);
+	for (unsigned i = 0; i < d->device_count; i++) {
+		bool found = false;
+
+		for (unsigned j = 0; j < s->device_count; j++)
+			found |= !strcmp(s->workers[j]->device->info.name, d->devices[i].name);
+		if (!found)
+			add_reason(answer, "device %s: there is none of that name here",
+				   d->devices[i].name);
+	}
+}
+
+void destination_compare(struct session *s, const struct wire_describe *d,
+			 struct wire_answer *answer)
+{
+	memset(answer, 0, sizeof(*answer));
+	if (d->page_size != VFM_PAGE_SIZE)
+		add_reason(answer, "the source's pages have %u bytes, those here %u", d->page_size,
+			   VFM_PAGE_SIZE);
+	if (d->device_count && d->device_chunk > s->device_chunk)
+		add_reason(answer, "the source's device frames have %u bytes, %u fit here",
+			   d->device_chunk, s->device_chunk);
+	compare_regions(s, d, answer);
+	compare_devices(s, d, answer);
+}
+
+/* ---- meeting a peer ---- */
+
+static int read_description(struct session *s, struct wire_describe *d)
+{
+	struct message *m;
+	int r = session_receive(s, DESCRIBE_PATIENCE_NS, 0, &m);
+
+	if (r)
+		return r;
+	r = m->header.type == WIRE_DESCRIBE ? wire_get_describe(m->head, m->header.head, d) :
+					      -EPROTO;
+	free(m);
+	return r;
+}
+
+static void send_answer(struct session *s, const struct wire_answer *answer)
+{
+	uint8_t *head = malloc(WIRE_HEAD_MAX);
+
+	if (head)
+		link_control(s->link, WIRE_ANSWER, head, wire_put_answer(head, answer));
+	else
+		session_failf(s, ENOMEM, "no memory for an answer");
+	free(head);
+}
+
+static int judge(struct session *s, struct wire_describe *d, struct wire_answer *answer)
+{
+	int r = destination_answer_hello(s);
+
+	if (!r)
+		r = read_description(s, d);
+	if (r)
+		return r;
+	destination_compare(s, d, answer);
+	for (unsigned i = 0; i < answer->count; i++)
+		session_log(s, VFM_LOG_ERROR, "the source's VM does not fit: %s",
+			    answer->reasons[i]);
+	send_answer(s, answer);
+	return answer->count ? -EINVAL : 0;
+}
+
+static int meet(struct session *s)
+{
+	struct wire_describe *d = malloc(sizeof(*d));
+	struct wire_answer *answer = malloc(sizeof(*answer));
+	int r = d && answer ? judge(s, d, answer) : -ENOMEM;
+
+	free(d);
+	free(answer);
+	return r;
+}
+
+static bool cancelled(struct session *s)
+{
+	bool yes;
+
+	pthread_mutex_lock(&s->lock);
+	yes = s->cancelled;
+	pthread_mutex_unlock(&s->lock);
+	return yes;
+}
+
+static void send_away(struct session *s, int r)
+{
+	session_log(s, VFM_LOG_WARN, "a peer was sent away: %s; still waiting", strerror(-r));
+	link_flush_abort(s);
+	link_stop(s);
+	session_drop_inbox(s);
+	session_forgive(s);
+}
+
+int destination_hello(struct session *s)
+{
+	for (;;) {
+		int r;
+
+		greeter_want(s, WIRE_INTENT_MIGRATE);
+		r = session_wait(s, greeter_has_hello, NULL, UINT64_MAX, 0);
+		greeter_want(s, 0);
+		if (r)
+			return r;
+		r = meet(s);
+		if (!r)
+			return 0;
+		if (cancelled(s))
+			return r;
+		send_away(s, r);
+	}
+}
+
+/* The comparison was made while the peer was met; from here on failures are the session's. */
+int destination_describe(struct session *s)
+{
+	struct message *m;
+	int r = session_expect(s, WIRE_SETUP, s->options.peer_timeout_ns, &m);
+
+	if (!r)
+		free(m);
+	return r;
+}
+
+/* ---- set up ---- */
+
+int destination_setup(struct session *s)
+{
+	struct wire_ready ready = { s->device_blocks * s->device_chunk };
+	uint8_t head[64];
+	int r = workers_run(s, job_resuming, 0);
+
+	if (r)
+		return r;
+	for (unsigned i = 0; i < s->device_count; i++)
+		session_event(s, VFM_EVENT_DEVICE, s->workers[i]->device->info.name,
+			      VFM_STATE_RESUMING);
+	pthread_mutex_lock(&s->lock);
+	s->link->accept_data = true;
+	pthread_mutex_unlock(&s->lock);
+	workers_load(s);
+	link_control(s->link, WIRE_READY, head, wire_put_ready(head, &ready));
+	return 0;
+}
+
+void destination_undo_setup(struct session *s)
+{
+	for (unsigned i = 0; i < s->device_count; i++)
+		s->workers[i]->target = VFM_STATE_RUNNING;
+	if (workers_run(s, job_recover, SESSION_WAIT_UNDO))
+		session_log(s, VFM_LOG_WARN, "a device here could not be reset");
+}

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The source's rounds: send what is dirty, measure, look at the dirty logs, ask the policy.
+ *
+ *	pass over memory ──> ROUND mark ──> ROUND_DONE ──> dirty logs, device sizes ──> policy
+ *	   ^  (devices stream beside it all the time)                                     │
+ *	   └──────────────────────────────── not yet ─────────────────────────────────────┘
+ *
+ * The mark makes bandwidth and round trip true ones: they end when the destination has loaded what
+ * went before, not when a socket buffer took it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "engine/link.h"
+#include "engine/source.h"
+#include "engine/stage.h"
+#include "engine/worker.h"
+
+enum {
+	ROUND_MIN_NS = 10 * 1000 * 1000,   /* rounds are not shorter than that */
+	BANDWIDTH_MIN_BYTES = 4 << 20,     /* a smaller round says little about the wire */
+	ARC_DEFAULT_NS = 1000 * 1000,      /* a transition that was not seen yet */
+	VM_STATE_DEFAULT = 64 << 10,       /* VMM state that was not saved yet */
+};
+
+uint64_t source_sent_bytes(struct session *s)
+{
+	uint64_t bytes;
+
+	pthread_mutex_lock(&s->lock);
+	bytes = s->link->memory_bytes + s->link->device_bytes;
+	pthread_mutex_unlock(&s->lock);
+	return bytes;
+}
+
+/* ---- dirty logs ---- */
+
+static int sync_vm(struct session *s)
+{
+	for (unsigned i = 0; i < memory_region_count(s->memory); i++) {
+		uint64_t *bitmap = memory_scratch(s->memory, i);
+		int r = s->vm.dirty_sync(s->vm_opaque, i, bitmap);
+
+		if (!r) {
+			memory_or(s->memory, i, bitmap);
+			continue;
+		}
+		session_log(s, VFM_LOG_WARN, "the VMM's dirty log failed: region %s counts as dirty",
+			    memory_region(s->memory, i)->name);
+		memory_mark_region(s->memory, i);
+	}
+	return 0;
+}
+
+int source_sync_dirty(struct session *s)
+{
+	int r;
+
+	workers_post(s, job_log_sync);
+	sync_vm(s);
+	r = workers_wait(s, 0);
+	for (unsigned i = 0; i < s->device_count && !r; i++) {
+		struct worker *w = s->workers[i];
+
+		if (!w->log_lost)
+			continue;
+		w->log_lost = false;
+		session_log(s, VFM_LOG_WARN, "device %s: its dirty log failed: all memory is dirty",
+			    w->device->info.name);
+	}
+	return r;
+}
+
+/* ---- numbers ---- */
+
+/* What a device would still have to give, VFM_SIZE_UNKNOWN if it does not tell. */
+static uint64_t device_left(const struct worker *w)
+{
+	if (w->stop_copy_size != VFM_SIZE_UNKNOWN)
+		return w->stop_copy_size;
+	return VFM_SIZE_UNKNOWN;
+}
+
+static uint64_t load_rate(const struct worker *w)
+{
+	return w->consumed < (1 << 20) ? 0 :
+					 (uint64_t)((double)w->load_ns * (1 << 20) /
+						    (double)w->consumed);
+}
+
+void source_policy_input(struct session *s, struct policy_input *in)
+{
+	struct source_meter *m = &source_of(s)->meter;
+
+	*in = (struct policy_input){
+		.bandwidth = m->bandwidth,
+		.vm_state_bytes = VM_STATE_DEFAULT,
+		.unknown_bytes = s->options.unknown_stop_copy_size,
+		.round_trip_ns = m->round_trip_ns,
+		.device_count = s->device_count,
+	};
+	in->memory_bytes = memory_dirty_pages(s->memory) * VFM_PAGE_SIZE;
+	pthread_mutex_lock(&s->lock);
+	in->limit_ns = s->limit_ns;
+	if (s->max_bandwidth != VFM_UNLIMITED && in->bandwidth)
+		in->bandwidth = MIN(in->bandwidth, s->max_bandwidth);
+	for (unsigned i = 0; i < s->device_count; i++)
+		in->devices[i] = (struct policy_device){
+			.stop_ns = 2 * ARC_DEFAULT_NS,
+			.state_bytes = device_left(s->workers[i]),
+			.load_ns_mib = load_rate(s->workers[i]),
+			.check_ns = ARC_DEFAULT_NS,
+			.run_ns = 2 * ARC_DEFAULT_NS,
+		};
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void measure_round(struct session *s, uint64_t mark_ns, uint64_t done_ns)
+{
+	struct source_meter *m = &source_of(s)->meter;
+	uint64_t bytes = source_sent_bytes(s) - m->round_start_bytes;
+	uint64_t trip = done_ns - mark_ns, took = done_ns - m->round_start_ns;
+
+	if (!m->round_trip_ns || trip < m->round_trip_ns)
+		m->round_trip_ns = trip;
+	if (took && (bytes >= BANDWIDTH_MIN_BYTES || !m->bandwidth))
+		m->bandwidth = (uint64_t)((double)bytes * 1e9 / (double)took);
+}
+
+static void sum_devices(struct session *s, struct vfm_progress *p)
+{
+	p->device_left = 0;
+	p->device_unknown = 0;
+	for (unsigned i = 0; i < s->device_count; i++) {
+		uint64_t left = device_left(s->workers[i]);
+
+		if (left == VFM_SIZE_UNKNOWN)
+			p->device_unknown++;
+		else
+			p->device_left += left;
+	}
+}
+
+/* Numbers of the round's end, for everybody. */
+static void publish(struct session *s, const struct policy_input *in,
+		    const struct policy_output *out)
+{
+	struct vfm_progress *p = &s->progress;
+
+	pthread_mutex_lock(&s->lock);
+	p->memory_total = memory_total_pages(s->memory) * VFM_PAGE_SIZE;
+	p->memory_left = in->memory_bytes;
+	p->memory_sent = s->link->memory_bytes;
+	p->device_sent = s->link->device_bytes;
+	p->bandwidth = in->bandwidth;
+	p->dirty_rate = source_of(s)->meter.dirty_rate;
+	p->predicted_downtime_ns = out->predicted.total_ns;
+	sum_devices(s, p);
+	s->predicted = out->predicted;
+	pthread_mutex_unlock(&s->lock);
+	session_event(s, VFM_EVENT_ROUND, NULL, VFM_STATE_ERROR);
+}
+
+/* ---- a round ---- */
+
+static int await_mark(struct session *s, uint64_t round)
+{
+	struct wire_round mark = { .round = round }, echo;
+	uint8_t head[64];
+	uint64_t sent_ns;
+	struct message *m;
+	int r;
+
+	link_control(s->link, WIRE_ROUND, head, wire_put_round(head, &mark));
+	sent_ns = clock_ns();
+	r = session_expect(s, WIRE_ROUND_DONE, s->options.peer_timeout_ns, &m);
+	if (r)
+		return r;
+	r = wire_get_round(m->head, m->header.head, &echo);
+	if (r || echo.round != round)
+		r = session_failf(s, EPROTO, "the destination confirmed another round");
+	else
+		measure_round(s, sent_ns, m->arrived_ns);
+	free(m);
+	return r;
+}
+
+static int send_pass(struct session *s, bool live)
+{
+	int r;
+
+	link_start_pass(s->link, live);
+	r = session_wait(s, link_pass_done, NULL, UINT64_MAX, 0);
+	return r == -ENOTCONN ? session_link_failed(s) : r;
+}
+
+static void begin_round(struct session *s, uint64_t round)
+{
+	struct source_meter *m = &source_of(s)->meter;
+
+	m->round_start_ns = clock_ns();
+	m->round_start_bytes = source_sent_bytes(s);
+	pthread_mutex_lock(&s->lock);
+	s->progress.round = round;
+	s->progress.memory_total = memory_total_pages(s->memory) * VFM_PAGE_SIZE;
+	pthread_mutex_unlock(&s->lock);
+}
+
+static int look_at_dirty(struct session *s)
+{
+	struct source_meter *m = &source_of(s)->meter;
+	uint64_t before = m->synced_ns, now;
+	int r = source_sync_dirty(s);
+
+	now = m->synced_ns = clock_ns();
+	m->dirty_bytes = memory_dirty_pages(s->memory) * VFM_PAGE_SIZE;
+	if (before && now > before)
+		m->dirty_rate = (uint64_t)((double)m->dirty_bytes * 1e9 / (double)(now - before));
+	return r;
+}
+
+/* One round to its end; the verdict in @out. */
+static int run_round(struct session *s, uint64_t round, struct policy_output *out)
+{
+	struct policy_input in;
+	int r;
+
+	begin_round(s, round);
+	r = send_pass(s, true);
+	if (!r)
+		r = await_mark(s, round);
+	if (!r)
+		r = look_at_dirty(s);
+	if (!r)
+		r = workers_run(s, job_query, 0);
+	if (r)
+		return r;
+	source_policy_input(s, &in);
+	policy_decide(&in, out);
+	publish(s, &in, out);
+	return 0;
+}
+
+static void explain(struct session *s, uint64_t round, const struct policy_output *out)
+{
+	const char *device = out->device < 0 ? "" : s->workers[out->device]->device->info.name;
+
+	if (out->verdict != POLICY_WAIT_LIMIT)
+		return;
+	session_log(s, VFM_LOG_INFO,
+		    "round %llu: predicted downtime %.3f ms is above the limit, mostly %s%s%s",
+		    (unsigned long long)round, (double)out->predicted.total_ns / 1e6, out->term,
+		    *device ? " of " : "", device);
+}
+
+static int check_patience(struct session *s, uint64_t round)
+{
+	uint64_t elapsed = clock_ns() - s->start_ns;
+
+	if (round >= s->options.max_rounds)
+		return session_failf(s, ETIME,
+				     "the downtime limit was not met within %llu rounds",
+				     (unsigned long long)round);
+	if (elapsed >= s->options.timeout_ns)
+		return session_failf(s, ETIME, "the downtime limit was not met within %.1f s",
+				     (double)elapsed / 1e9);
+	return 0;
+}
+
+static bool never(struct session *s UNUSED, void *arg UNUSED)
+{
+	return false;
+}
+
+/* A guest that dirties little would make us spin. */
+static int rest(struct session *s)
+{
+	uint64_t until = source_of(s)->meter.round_start_ns + ROUND_MIN_NS;
+	int r = session_wait(s, never, NULL, until, 0);
+
+	if (r == -ENOTCONN)
+		return session_link_failed(s);
+	return r == -ETIMEDOUT ? 0 : r;
+}
+
+int source_precopy(struct session *s)
+{
+	struct policy_output out;
+
+	look_at_dirty(s);
+	for (uint64_t round = 1;; round++) {
+		int r = run_round(s, round, &out);
+
+		if (r || out.verdict == POLICY_GO)
+			return r;
+		explain(s, round, &out);
+		r = check_patience(s, round);
+		if (!r)
+			r = rest(s);
+		if (r)
+			return r;
+	}
+}

@@ -47,7 +47,7 @@ static int check_run(const struct region *region, const struct wire_run *run, ui
 {
 	if (!run->count || !range_within(run->first, run->count, region->pages))
 		return error_set(error, EPROTO,
-				 "memory: %u pages from %" PRIu64 " in region %s, which has %" PRIu64,
+				 "memory: %u pages from %" PRIu64 " in region %s that has %" PRIu64,
 				 run->count, run->first, region->vfm.name, region->pages);
 	if (run->first < behind)
 		return error_set(error, EPROTO,

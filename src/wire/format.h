@@ -52,7 +52,7 @@
 #define WIRE_HELLO_MAX    1024u                /* a HELLO may grow at its end in later versions */
 #define WIRE_CHANNELS_MAX 64u                  /* channels of a session */
 #define WIRE_ERRNO_MAX    4095u                /* as in the kernel: errnos are 1 .. 4095 */
-#define WIRE_PAGE_END     (UINT64_C(1) << 52)  /* no page number reaches this: bytes fit 64 bits */
+#define WIRE_PAGE_END     (UINT64_MAX / VFM_PAGE_SIZE) /* no region has such a page */
 #define WIRE_WINDOW_MIN   VFM_PAGE_SIZE        /* bytes, READY */
 #define WIRE_WINDOW_MAX   (1u << 30)
 #define WIRE_CHUNK_MAX    WIRE_BULK_MAX        /* bytes, DESCRIBE's device_chunk */

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The subcommands. Each gets its own part of the command line, argv[0] being what its messages
+ * begin with, and returns an enum cli_exit. */
+#ifndef CLI_COMMANDS_H
+#define CLI_COMMANDS_H
+
+int demo_main(int argc, char **argv);
+int migrate_main(int argc, char **argv);
+int sim_main(int argc, char **argv); /* sim/ */
+int vm_main(int argc, char **argv);  /* vmm/ */
+
+#endif

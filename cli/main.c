@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The program vfio-migrate: finds the subcommand and hands over. */
+#include <argp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "commands.h"
+#include "exit.h"
+
+#define TITLE_MAX 64
+
+const char *argp_program_version = "vfio-migrate " VFM_VERSION_TEXT;
+
+static const struct command {
+	const char *name;
+	int (*main)(int argc, char **argv);
+	const char *help;
+} commands[] = {
+	{"demo", demo_main, "migrate a live guest between two processes, and check it"},
+	{"sim", sim_main, "be a simulated device (a vfio-user server)"},
+	{"vm", vm_main, "run a guest with devices, or wait for one to come in"},
+	{"migrate", migrate_main, "start, follow, cancel a migration of a running VM"},
+};
+
+static const struct command *find(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(commands[i].name, name))
+			return &commands[i];
+	return NULL;
+}
+
+static void print_help(FILE *out)
+{
+	size_t i;
+
+	fputs("Usage: vfio-migrate COMMAND [OPTION...]\n"
+	      "Live migration of VFIO and vfio-user devices, and of the VM around them.\n\n", out);
+	for (i = 0; i < ARRAY_SIZE(commands); i++)
+		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
+	fputs("\n  help COMMAND  the options of a command\n"
+	      "  --version     the version\n\n"
+	      "Exit status: 0 done, 1 failed, 2 wrong usage, 3 in doubt, 4 cancelled, 5 a check\n"
+	      "failed, 6 control socket lost; vfio-migrate(1) tells more.\n", out);
+}
+
+static int complain(const char *what, const char *name)
+{
+	fprintf(stderr, "vfio-migrate: %s \"%.64s\"; vfio-migrate --help lists the commands\n", what,
+		name);
+	return CLI_EXIT_USAGE;
+}
+
+/* The command sees its whole name as argv[0], which is what its messages begin with. */
+static int run(const struct command *command, int argc, char **argv)
+{
+	static char title[TITLE_MAX];
+
+	snprintf(title, sizeof(title), "vfio-migrate %s", command->name);
+	argv[0] = title;
+	argp_err_exit_status = CLI_EXIT_USAGE;
+	return command->main(argc, argv);
+}
+
+static int help(int argc, char **argv)
+{
+	const struct command *command = argc > 2 ? find(argv[2]) : NULL;
+	static char option[] = "--help";
+	char *args[] = {NULL, option, NULL};
+
+	if (argc > 2 && !command)
+		return complain("no command", argv[2]);
+	if (command)
+		return run(command, 2, args);
+	print_help(stdout);
+	return CLI_EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *command;
+
+	if (argc < 2) {
+		print_help(stderr);
+		return CLI_EXIT_USAGE;
+	}
+	if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+		return help(argc, argv);
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+		puts(argp_program_version);
+		return CLI_EXIT_OK;
+	}
+	command = find(argv[1]);
+	if (!command)
+		return complain(argv[1][0] == '-' ? "no option" : "no command", argv[1]);
+	return run(command, argc - 1, argv + 1);
+}

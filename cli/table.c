@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "table.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "field.h"
+#include "units.h"
+
+#define BAR_MAX   24
+#define NOT_KNOWN (-1.0)
+
+static const struct {
+	const char *name; /* as in downtime_terms */
+	const char *text;
+} terms[] = {
+	{"stop_ms", "stop the devices"},
+	{"memory_ms", "last dirty memory"},
+	{"state_ms", "device and VM state"},
+	{"load_ms", "load at the destination"},
+	{"handover_ms", "hand over and start"},
+};
+
+static double term(struct json_object *report, const char *set, const char *name)
+{
+	return field_number(field_find(report, set), name, NOT_KNOWN);
+}
+
+static void print_row(FILE *out, const char *text, double predicted, double measured,
+		      const char *tail)
+{
+	char left[UNITS_SIZE], right[UNITS_SIZE];
+
+	fprintf(out, "  %-25s %11s %11s%s%s\n", text, units_ms(left, predicted),
+		units_ms(right, measured), *tail ? "  " : "", tail);
+}
+
+/* A bar as long as the term's part of the whole. */
+static const char *bar(double part, double whole)
+{
+	static const char full[] = "########################";
+	unsigned length;
+
+	_Static_assert(sizeof(full) == BAR_MAX + 1, "one character per column");
+	if (part <= 0 || whole <= 0)
+		return "";
+	length = (unsigned)(part / whole * BAR_MAX + 0.5);
+	return full + BAR_MAX - MIN(length, (unsigned)BAR_MAX);
+}
+
+static void print_downtime(FILE *out, struct json_object *report, double limit_ms)
+{
+	double measured = field_number(report, "downtime_ms", NOT_KNOWN), value;
+	char allowed[UNITS_SIZE], tail[UNITS_SIZE + 16] = "no limit";
+	size_t i;
+
+	if (measured < 0)
+		return;
+	fprintf(out, "\n  %-25s %11s %11s\n", "where the downtime went", "predicted", "measured");
+	for (i = 0; i < ARRAY_SIZE(terms); i++) {
+		value = term(report, "downtime_terms", terms[i].name);
+		print_row(out, terms[i].text, term(report, "predicted_terms", terms[i].name), value,
+			  bar(value, measured));
+	}
+	if (limit_ms >= 0)
+		snprintf(tail, sizeof(tail), "limit %s", units_ms(allowed, limit_ms));
+	print_row(out, "downtime", field_number(report, "predicted_downtime_ms", NOT_KNOWN),
+		  measured, tail);
+}
+
+static void print_memory(FILE *out, struct json_object *report)
+{
+	char total[UNITS_SIZE], sent[UNITS_SIZE], pages[UNITS_SIZE], zero[UNITS_SIZE];
+
+	fprintf(out, "\n  memory  %s guest; %s sent in %s pages, %s zero pages\n",
+		units_bytes(total, field_u64(report, "memory.total_bytes", 0)),
+		units_bytes(sent, field_u64(report, "memory.sent_bytes", 0)),
+		units_count(pages, field_u64(report, "memory.pages", 0)),
+		units_count(zero, field_u64(report, "memory.zero_pages", 0)));
+}
+
+static void print_device(FILE *out, struct json_object *device)
+{
+	char before[UNITS_SIZE], after[UNITS_SIZE], load[UNITS_SIZE];
+
+	fprintf(out, "  device  %s: %s sent while running, %s while stopped; load %s\n",
+		field_text(device, "name", "?"),
+		units_bytes(before, field_u64(device, "precopy_bytes", 0)),
+		units_bytes(after, field_u64(device, "stopcopy_bytes", 0)),
+		units_ms(load, field_number(device, "load_ms", NOT_KNOWN)));
+}
+
+static void print_arcs(FILE *out, struct json_object *device)
+{
+	struct json_object *arcs = field_find(device, "arcs"), *arc;
+	size_t i, count = json_object_is_type(arcs, json_type_array) ?
+			  json_object_array_length(arcs) : 0;
+	char ms[UNITS_SIZE];
+
+	for (i = 0; i < count; i++) {
+		arc = json_object_array_get_idx(arcs, i);
+		fprintf(out, "    %-11s  %12s -> %-12s  %9s\n", field_text(arc, "side", "?"),
+			field_text(arc, "from", "?"), field_text(arc, "to", "?"),
+			units_ms(ms, field_number(arc, "ms", NOT_KNOWN)));
+	}
+}
+
+static void print_devices(FILE *out, struct json_object *report)
+{
+	struct json_object *devices = field_find(report, "devices"), *device;
+	size_t i, count = json_object_is_type(devices, json_type_array) ?
+			  json_object_array_length(devices) : 0;
+
+	for (i = 0; i < count; i++) {
+		device = json_object_array_get_idx(devices, i);
+		print_device(out, device);
+		print_arcs(out, device);
+	}
+}
+
+static const char *outcome(const char *status)
+{
+	static const struct {
+		const char *status;
+		const char *text;
+	} outcomes[] = {
+		{"completed", "the guest runs on the destination"},
+		{"failed", "the guest runs on at the source"},
+		{"cancelled", "the guest runs on at the source"},
+		{"in-doubt", "the guest is stopped here until one knows whether the other side runs it"},
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(outcomes); i++)
+		if (!strcmp(outcomes[i].status, status))
+			return outcomes[i].text;
+	return "not ended";
+}
+
+static void print_error(FILE *out, struct json_object *report)
+{
+	const char *device = field_text(report, "error.device", "");
+	int code = (int)field_number(report, "error.errno", 0);
+
+	if (!json_object_is_type(field_find(report, "error"), json_type_object))
+		return;
+	fprintf(out, "  stage %s%s%s: %s", field_text(report, "error.stage", "?"),
+		*device ? ", device " : "", device, field_text(report, "error.text", "?"));
+	if (code)
+		fprintf(out, " (%s)", strerror(code));
+	fputs("\n", out);
+}
+
+void table_print(FILE *out, struct json_object *report, double limit_ms)
+{
+	const char *status = field_text(report, "status", "?");
+	char total[UNITS_SIZE];
+
+	fprintf(out, "migration %s after %s and %u rounds: %s\n", status,
+		units_ms(total, field_number(report, "total_ms", NOT_KNOWN)),
+		(unsigned)field_u64(report, "rounds", 0), outcome(status));
+	print_error(out, report);
+	print_downtime(out, report, limit_ms);
+	print_memory(out, report);
+	print_devices(out, report);
+}

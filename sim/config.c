@@ -53,7 +53,7 @@ void config_reset(struct sim *sim)
 	put(config, CFG_VENDOR, 2, SIM_PCI_VENDOR);
 	put(config, CFG_DEVICE, 2, SIM_PCI_DEVICE);
 	put(config, CFG_STATUS, 2, STATUS_CAPABILITIES);
-	put(config, CFG_CLASS, 4, SIM_PCI_CLASS << 8 | SIM_VERSION);
+	put(config, CFG_CLASS, 4, (uint32_t)SIM_PCI_CLASS << 8 | SIM_VERSION);
 	put(config, CFG_SUBSYSTEM_VENDOR, 2, SIM_PCI_VENDOR);
 	put(config, CFG_SUBSYSTEM, 2, SIM_PCI_SUBSYSTEM);
 	put(config, CFG_CAPABILITIES, 1, SIM_MSIX_CAP);

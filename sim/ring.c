@@ -18,8 +18,11 @@ bool ring_valid(const struct regs *regs)
 	       checked_add_u64(regs->ring_index, sizeof(struct sim_ring_index), &end);
 }
 
+/* Counted once, however much of a batch failed. */
 static void fault(struct regs *regs)
 {
+	if (!(regs->control & SIM_CONTROL_DMA))
+		return;
 	regs->control &= ~SIM_CONTROL_DMA;
 	regs->status |= SIM_STATUS_FAULT;
 	regs->faults++;
@@ -59,9 +62,10 @@ static uint64_t write_batch(struct sim *sim, uint64_t records)
 	struct sim_record batch[BATCH];
 	struct regs *regs = &sim->regs;
 	uint64_t slot = regs->producer & (regs->ring_entries - 1);
-	uint64_t count = MIN(MIN(records, BATCH), regs->ring_entries - slot);
 	uint64_t iova = regs->ring_base + slot * SIM_RECORD_SIZE, i;
+	uint64_t count = MIN(records, regs->ring_entries - slot);
 
+	count = MIN(count, BATCH);
 	for (i = 0; i < count; i++)
 		make_record(regs, regs->producer + i, &batch[i]);
 	/* Marked also if it fails: a part may have been written. */

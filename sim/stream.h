@@ -89,8 +89,8 @@ static_assert(STREAM_TAIL_SIZE <= STREAM_STAGE_MAX, "the tail is staged as a who
 struct regs;
 
 /* stream.c: between the device's registers and the record. Unpacking checks every value that the
- * device relies on; -EBADMSG. */
+ * device relies on, and that the read-only parts of config space equal those of @config; -EBADMSG. */
 void stream_pack_regs(const struct regs *regs, struct stream_regs *out);
-int stream_unpack_regs(const struct stream_regs *in, uint32_t vectors, struct regs *regs);
+int stream_unpack_regs(const struct stream_regs *in, const uint8_t *config, struct regs *regs);
 
 #endif

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The loading data session: takes a stream (stream.h) in pieces of any size.
+ *
+ * Memory is put in place while it comes; registers are kept until the end. So the device is not
+ * to be used before load_finish() has said that the whole stream was right; if it was not, only a
+ * reset helps, which is what ERROR asks for. What the session holds does not depend on how much
+ * is sent. A stream that is found bad early goes on being swallowed: the verdict is given once,
+ * where the protocol has a place for it, when RESUMING is left.
+ *
+ * Nothing of the stream is believed before it was checked: see the functions named take_*.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bitmap.h"
+#include "base/checked.h"
+#include "base/clock.h"
+#include "sim/device.h"
+
+#define PAY_MIN_NS (2 * NS_PER_MSEC) /* load cost is paid in portions that can be slept exactly */
+
+int load_create(struct sim *sim)
+{
+	struct load *load = &sim->load;
+
+	load->hash = XXH3_createState();
+	load->regs = calloc(1, sizeof(*load->regs));
+	load->seen = calloc(bitmap_words(sim->memory.pages), sizeof(*load->seen));
+	return load->hash && load->regs && load->seen ? 0 : -ENOMEM;
+}
+
+void load_destroy(struct load *load)
+{
+	XXH3_freeState(load->hash);
+	free(load->regs);
+	free(load->seen);
+}
+
+static void expect(struct load *load, enum load_at at, uint64_t bytes)
+{
+	load->at = at;
+	load->need = bytes;
+	load->got = 0;
+}
+
+int load_open(struct sim *sim)
+{
+	struct load *load = &sim->load;
+
+	load->open = true;
+	load->bad = false;
+	load->complete = false;
+	load->have_regs = false;
+	load->taken = 0;
+	load->unpaid = 0;
+	XXH3_64bits_reset(load->hash);
+	bitmap_clear_range(load->seen, 0, sim->memory.pages);
+	expect(load, LOAD_HEADER, sizeof(struct stream_header));
+	return 0;
+}
+
+void load_abort(struct sim *sim)
+{
+	sim->load.open = false;
+}
+
+/* ---- what arrived as a whole ---- */
+
+static bool take_header(struct sim *sim)
+{
+	struct stream_header in;
+	char name[sizeof(in.personality)] = "";
+
+	memcpy(&in, sim->load.stage, sizeof(in));
+	strncpy(name, sim->who->name, sizeof(name) - 1);
+	if (get_le64(in.magic) != STREAM_MAGIC || get_le32(in.version) != STREAM_VERSION ||
+	    get_le32(in.size) != sizeof(in) || get_le16(in.vendor) != SIM_PCI_VENDOR ||
+	    get_le16(in.device) != SIM_PCI_DEVICE || get_le16(in.subsystem) != SIM_PCI_SUBSYSTEM ||
+	    get_le16(in.vectors) != sim->opts.vectors ||
+	    get_le64(in.state_size) != sim->opts.state_size ||
+	    get_le32(in.page_size) != SIM_PAGE_SIZE ||
+	    get_le32(in.registers) != sizeof(struct stream_regs) || get_le64(in.reserved) ||
+	    memcmp(in.personality, name, sizeof(name)))
+		return false;
+	expect(&sim->load, LOAD_RECORD, sizeof(struct stream_record));
+	return true;
+}
+
+static bool take_memory_record(struct sim *sim, uint64_t offset, uint32_t length)
+{
+	struct load *load = &sim->load;
+
+	if (load->have_regs || !length || length > STREAM_RECORD_MAX ||
+	    !is_aligned(offset | length, SIM_PAGE_SIZE) ||
+	    !range_within(offset, length, sim->memory.size))
+		return false;
+	load->body = offset;
+	expect(load, LOAD_MEMORY, length);
+	return true;
+}
+
+static bool take_record(struct sim *sim)
+{
+	struct load *load = &sim->load;
+	struct stream_record in;
+	uint32_t length;
+
+	memcpy(&in, load->stage, sizeof(in));
+	length = get_le32(in.length);
+	if (get_le32(in.type) == STREAM_MEMORY)
+		return take_memory_record(sim, get_le64(in.offset), length);
+	if (get_le64(in.offset))
+		return false;
+	if (get_le32(in.type) == STREAM_REGS && !load->have_regs &&
+	    length == sizeof(struct stream_regs)) {
+		expect(load, LOAD_REGS, length);
+		return true;
+	}
+	if (get_le32(in.type) == STREAM_END && load->have_regs &&
+	    length == sizeof(struct stream_end)) {
+		expect(load, LOAD_END, length);
+		return true;
+	}
+	return false;
+}
+
+static bool take_memory(struct sim *sim)
+{
+	struct load *load = &sim->load;
+
+	bitmap_set_range(load->seen, load->body / SIM_PAGE_SIZE, load->need / SIM_PAGE_SIZE);
+	expect(load, LOAD_RECORD, sizeof(struct stream_record));
+	return true;
+}
+
+static bool take_regs(struct sim *sim)
+{
+	struct load *load = &sim->load;
+	struct stream_regs in;
+
+	memcpy(&in, load->stage, sizeof(in));
+	if (stream_unpack_regs(&in, sim->regs.config, load->regs))
+		return false;
+	load->have_regs = true;
+	expect(load, LOAD_RECORD, sizeof(struct stream_record));
+	return true;
+}
+
+static bool take_end(struct sim *sim)
+{
+	struct load *load = &sim->load;
+	struct stream_end in;
+
+	memcpy(&in, load->stage, sizeof(in));
+	XXH3_64bits_update(load->hash, &in, sizeof(in) - sizeof(in.hash));
+	if (get_le64(in.length) != load->taken ||
+	    get_le64(in.hash) != XXH3_64bits_digest(load->hash) ||
+	    bitmap_count(load->seen, sim->memory.pages) != sim->memory.pages)
+		return false;
+	load->complete = true;
+	return true;
+}
+
+static bool take_whole(struct sim *sim)
+{
+	switch (sim->load.at) {
+	case LOAD_HEADER:
+		return take_header(sim);
+	case LOAD_RECORD:
+		return take_record(sim);
+	case LOAD_MEMORY:
+		return take_memory(sim);
+	case LOAD_REGS:
+		return take_regs(sim);
+	case LOAD_END:
+		return take_end(sim);
+	}
+	return false;
+}
+
+/* ---- taking bytes ---- */
+
+/* Where the next bytes go. */
+static uint8_t *place(struct sim *sim)
+{
+	struct load *load = &sim->load;
+
+	if (load->at == LOAD_MEMORY)
+		return sim->memory.data + load->body + load->got;
+	return load->stage + load->got;
+}
+
+int sim_mig_space(struct sim *sim, void **where, size_t *room)
+{
+	struct load *load = &sim->load;
+
+	if (!load->open)
+		return -EINVAL;
+	if (load->bad || load->complete) {
+		*where = load->sink;
+		*room = sizeof(load->sink);
+	} else {
+		*where = place(sim);
+		*room = load->need - load->got;
+	}
+	return 0;
+}
+
+/* Time that loading @unpaid bytes takes. */
+static uint64_t load_cost_ns(const struct sim *sim)
+{
+	unsigned __int128 cost = (unsigned __int128)sim->load.unpaid *
+				 sim->opts.load_cost_us_per_mib * NS_PER_USEC;
+
+	cost >>= 20;
+	return cost > SIM_LATENCY_MAX_MS * NS_PER_MSEC ? SIM_LATENCY_MAX_MS * NS_PER_MSEC
+						       : (uint64_t)cost;
+}
+
+static void pay(struct sim *sim, uint64_t at_least_ns)
+{
+	uint64_t ns = load_cost_ns(sim);
+
+	if (!ns || ns < at_least_ns)
+		return;
+	sim->load.unpaid = 0;
+	sim->ops->delay(sim->opaque, ns);
+}
+
+static void take(struct sim *sim, size_t bytes)
+{
+	struct load *load = &sim->load;
+
+	if (load->complete)
+		load->bad = true;
+	if (load->bad)
+		return;
+	if (load->at != LOAD_END)
+		XXH3_64bits_update(load->hash, place(sim), bytes);
+	load->got += bytes;
+	if (load->got == load->need)
+		load->bad = !take_whole(sim);
+}
+
+void sim_mig_wrote(struct sim *sim, size_t bytes)
+{
+	sim->load.taken += bytes;
+	sim->load.unpaid += bytes;
+	take(sim, bytes);
+	if (!sim->opts.load_cost_at_end)
+		pay(sim, PAY_MIN_NS);
+	sim_count_stream(sim, bytes);
+}
+
+int load_finish(struct sim *sim)
+{
+	struct load *load = &sim->load;
+
+	pay(sim, 0);
+	load->open = false;
+	if (load->bad || !load->complete)
+		return -EBADMSG;
+	sim->regs = *load->regs;
+	sim->dma_credit = 0;
+	sim->dirty_credit = 0;
+	return 0;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "sim/stream.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "sim/device.h"
+
+void stream_pack_regs(const struct regs *regs, struct stream_regs *out)
+{
+	unsigned i;
+
+	*out = (struct stream_regs){
+		.control = put_le32(regs->control),
+		.status = put_le32(regs->status),
+		.ring_base = put_le64(regs->ring_base),
+		.ring_index = put_le64(regs->ring_index),
+		.ring_entries = put_le32(regs->ring_entries),
+		.dma_rate = put_le32(regs->dma_rate),
+		.producer = put_le64(regs->producer),
+		.bytes = put_le64(regs->bytes),
+		.doorbells = put_le64(regs->doorbells),
+		.stalls = put_le64(regs->stalls),
+		.irqs = put_le64(regs->irqs),
+		.faults = put_le64(regs->faults),
+		.mutated = put_le64(regs->mutated),
+		.uptime_ns = put_le64(regs->uptime_ns),
+		.random = put_le64(regs->random),
+	};
+	for (i = 0; i < SIM_SCRATCH_COUNT; i++)
+		out->scratch[i] = put_le64(regs->scratch[i]);
+	memcpy(out->config, regs->config, sizeof(out->config));
+	memcpy(out->msix, regs->msix, sizeof(out->msix));
+}
+
+static void unpack(const struct stream_regs *in, struct regs *regs)
+{
+	unsigned i;
+
+	*regs = (struct regs){
+		.control = get_le32(in->control),
+		.status = get_le32(in->status),
+		.ring_base = get_le64(in->ring_base),
+		.ring_index = get_le64(in->ring_index),
+		.ring_entries = get_le32(in->ring_entries),
+		.dma_rate = get_le32(in->dma_rate),
+		.producer = get_le64(in->producer),
+		.bytes = get_le64(in->bytes),
+		.doorbells = get_le64(in->doorbells),
+		.stalls = get_le64(in->stalls),
+		.irqs = get_le64(in->irqs),
+		.faults = get_le64(in->faults),
+		.mutated = get_le64(in->mutated),
+		.uptime_ns = get_le64(in->uptime_ns),
+		.random = get_le64(in->random),
+	};
+	for (i = 0; i < SIM_SCRATCH_COUNT; i++)
+		regs->scratch[i] = get_le64(in->scratch[i]);
+	memcpy(regs->config, in->config, sizeof(regs->config));
+	memcpy(regs->msix, in->msix, sizeof(regs->msix));
+}
+
+int stream_unpack_regs(const struct stream_regs *in, const uint8_t *config, struct regs *regs)
+{
+	unpack(in, regs);
+	if (regs->control & ~(SIM_CONTROL_DMA | SIM_CONTROL_IRQ) ||
+	    regs->status & ~(SIM_STATUS_FULL | SIM_STATUS_FAULT) ||
+	    regs->dma_rate > SIM_DMA_RATE_MAX)
+		return -EBADMSG;
+	if (regs->control & SIM_CONTROL_DMA && !ring_valid(regs))
+		return -EBADMSG;
+	return config_same_identity(regs->config, config) ? 0 : -EBADMSG;
+}

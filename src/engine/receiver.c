@@ -123,6 +123,7 @@ static int take_device(struct link *link, struct wire_frame *f)
 	pthread_mutex_lock(&link->s->lock);
 	queue_push(r ? &w->free : &w->filled, &b->node);
 	w->moved += r ? 0 : b->size;
+	w->moved_frames += !r;
 	worker_wake(w);
 	pthread_mutex_unlock(&link->s->lock);
 	return r;

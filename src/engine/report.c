@@ -186,7 +186,7 @@ char *session_report_json(struct session *s)
 	pthread_mutex_lock(&s->lock);
 	o = build(s);
 	pthread_mutex_unlock(&s->lock);
-	text = strdup(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));
+	text = strdup(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED));
 	json_object_put(o);
 	return text;
 }

@@ -43,7 +43,8 @@ static void fail(struct worker *w, int result, const char *what)
 static void idle(struct worker *w)
 {
 	w->idle_ns = w->idle_ns ? MIN(2 * w->idle_ns, (uint64_t)IDLE_MAX_NS) : IDLE_MIN_NS;
-	job_query(w);
+	if (job_query(w) == -ENOTCONN)
+		fail(w, -ENOTCONN, "it is gone");
 	w->idle_until_ns = clock_ns() + w->idle_ns;
 }
 
@@ -407,7 +408,7 @@ int job_resuming(struct worker *w)
 	int r = 0;
 
 	enter_device(w, true);
-	if (w->device->ops->get_state(w->device, &state) ||
+	if (vfm_device_get_state(w->device, &state) ||
 	    (state != VFM_STATE_RUNNING && state != VFM_STATE_STOP))
 		r = vfm_device_reset(w->device);
 	enter_device(w, false);
@@ -416,10 +417,14 @@ int job_resuming(struct worker *w)
 
 int job_precopy(struct worker *w)
 {
+	enum vfm_state state;
 	int r;
 
-	if (!device_can(w->device, VFM_MIG_PRE_COPY))
-		return 0;
+	enter_device(w, true);
+	r = vfm_device_get_state(w->device, &state); /* others may have used it since it was made */
+	enter_device(w, false);
+	if (r || !device_can(w->device, VFM_MIG_PRE_COPY))
+		return r;
 	r = transition(w, VFM_STATE_PRE_COPY);
 	if (!r)
 		start_pumping(w);
@@ -478,18 +483,21 @@ int job_query(struct worker *w)
 	uint64_t size = VFM_SIZE_UNKNOWN;
 	bool precopy = w->device->state == VFM_STATE_PRE_COPY ||
 		       w->device->state == VFM_STATE_PRE_COPY_P2P;
+	int r = 0;
 
 	enter_device(w, true);
-	if (!precopy || !ops->precopy_info || ops->precopy_info(w->device, &info))
+	if (precopy && ops->precopy_info)
+		r = ops->precopy_info(w->device, &info);
+	if (r)
 		info = (struct device_precopy){ VFM_SIZE_UNKNOWN, VFM_SIZE_UNKNOWN, false };
-	if (!ops->stop_copy_size || ops->stop_copy_size(w->device, &size))
+	if (r != -ENOTCONN && ops->stop_copy_size && (r = ops->stop_copy_size(w->device, &size)))
 		size = VFM_SIZE_UNKNOWN;
 	enter_device(w, false);
 	pthread_mutex_lock(&w->s->lock);
 	w->precopy = info;
 	w->stop_copy_size = size;
 	pthread_mutex_unlock(&w->s->lock);
-	return 0;
+	return r == -ENOTCONN ? r : 0; /* what a device cannot tell is unknown, no failure */
 }
 
 int job_log_start(struct worker *w)

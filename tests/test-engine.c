@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The engine, both ends in one process over a socket pair, with doubles for VM and devices.
+ *
+ * What every test asks in the end is the first invariant: the VM runs on exactly one side, and is
+ * whole there.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "channel/channel.h"
+#include "engine/source.h"
+#include "tests/double.h"
+
+enum { MEMORY = 256 << 10, STATE = 20000, DEVICES = 3 };
+#define ALL_FLAGS (VFM_MIG_STOP_COPY | VFM_MIG_P2P | VFM_MIG_PRE_COPY)
+
+/* A migration that is set up, and then spoiled as the test wants. */
+struct rig {
+	struct double_vm vm[2];
+	struct double_device *devices[2][DEVICES];
+	unsigned device_count;
+	struct vfm_source *source;
+	struct vfm_destination *destination;
+	int fds[2];
+	struct channel_faults faults;
+	unsigned reconnects;      /* how often a source may ask again */
+};
+
+static int reconnect(void *opaque)
+{
+	struct double_vm *vm = opaque;
+	struct rig *rig = vm->on_event_arg;
+	int fds[2];
+
+	if (!rig->reconnects)
+		return -ECONNREFUSED;
+	rig->reconnects--;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
+		return -errno;
+	vfm_destination_attach(rig->destination, fds[1]);
+	return fds[0];
+}
+
+static void rig_up(struct rig *rig, unsigned devices)
+{
+	struct vfm_options options[2];
+
+	memset(rig, 0, sizeof(*rig));
+	rig->faults = (struct channel_faults)CHANNEL_NO_FAULTS;
+	rig->device_count = devices;
+	for (int side = 0; side < 2; side++) {
+		assert_int_equal(double_vm_init(&rig->vm[side], MEMORY, side == 0), 0);
+		rig->vm[side].on_event_arg = rig;
+		double_vm_options(&rig->vm[side], &options[side]);
+	}
+	options[0].reconnect = reconnect;
+	assert_int_equal(vfm_source_new(rig->vm[0].regions, 2, &double_vm_ops, &rig->vm[0],
+					&options[0], &rig->source), 0);
+	assert_int_equal(vfm_destination_new(rig->vm[1].regions, 2, &double_vm_ops, &rig->vm[1],
+					     &options[1], &rig->destination), 0);
+	for (unsigned i = 0; i < devices; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "dev%u", i);
+		double_device_new(name, STATE + i, ALL_FLAGS, i + 1, &rig->devices[0][i]);
+		double_device_new(name, STATE + i, ALL_FLAGS, 100, &rig->devices[1][i]);
+		vfm_source_add_device(rig->source, &rig->devices[0][i]->dev);
+	}
+	/* In another order: devices are found by name. */
+	for (unsigned i = devices; i-- > 0;)
+		vfm_destination_add_device(rig->destination, &rig->devices[1][i]->dev);
+}
+
+static int rig_start(struct rig *rig)
+{
+	struct channel *plain, *faulty;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, rig->fds), 0);
+	assert_int_equal(vfm_destination_start(rig->destination), 0);
+	assert_int_equal(vfm_destination_attach(rig->destination, rig->fds[1]), 0);
+	assert_int_equal(channel_new_fd(rig->fds[0], &plain), 0);
+	assert_int_equal(channel_new_fault(plain, &rig->faults, &faulty), 0);
+	return source_start_channel(rig->source, faulty);
+}
+
+/* The source's result. A destination that still waits after it is told to give up. */
+static int rig_finish(struct rig *rig)
+{
+	int r = vfm_source_wait(rig->source);
+
+	if (r)
+		vfm_destination_cancel(rig->destination);
+	vfm_destination_wait(rig->destination);
+	return r;
+}
+
+static void rig_down(struct rig *rig)
+{
+	vfm_source_free(rig->source);
+	vfm_destination_free(rig->destination);
+	for (int side = 0; side < 2; side++) {
+		for (unsigned i = 0; i < rig->device_count; i++)
+			double_device_free(rig->devices[side][i]);
+		double_vm_destroy(&rig->vm[side]);
+	}
+}
+
+static void assert_moved(struct rig *rig)
+{
+	assert_false(double_vm_running(&rig->vm[0]));
+	assert_true(double_vm_running(&rig->vm[1]));
+	assert_true(rig->vm[1].owned);
+	assert_memory_equal(rig->vm[0].memory, rig->vm[1].memory, MEMORY);
+	assert_string_equal(rig->vm[0].state, rig->vm[1].state);
+	for (unsigned i = 0; i < rig->device_count; i++) {
+		assert_memory_equal(rig->devices[0][i]->state, rig->devices[1][i]->state,
+				    rig->devices[0][i]->size);
+		assert_int_equal(rig->devices[0][i]->dev.state, VFM_STATE_STOP);
+		assert_int_equal(rig->devices[1][i]->dev.state, VFM_STATE_RUNNING);
+	}
+}
+
+static void assert_stayed(struct rig *rig)
+{
+	assert_true(double_vm_running(&rig->vm[0]));
+	assert_false(double_vm_running(&rig->vm[1]));
+	assert_false(rig->vm[1].owned);
+	assert_int_equal(rig->vm[1].runs, 0);
+	for (unsigned i = 0; i < rig->device_count; i++)
+		assert_int_equal(rig->devices[0][i]->dev.state, VFM_STATE_RUNNING);
+}
+
+static void moves_everything(void **unused)
+{
+	struct rig rig;
+	char *json;
+
+	(void)unused;
+	for (unsigned devices = 0; devices <= DEVICES; devices++) {
+		rig_up(&rig, devices);
+		rig.vm[0].dirty_each_sync = 3;
+		assert_int_equal(rig_start(&rig), 0);
+		assert_int_equal(rig_finish(&rig), 0);
+		assert_moved(&rig);
+		json = vfm_source_report_json(rig.source);
+		assert_non_null(strstr(json, "\"status\": \"completed\""));
+		free(json);
+		rig_down(&rig);
+	}
+}
+
+/* The rig of the two tests below: small, so that every position can be tried. */
+static uint64_t total_sent(void)
+{
+	struct rig rig;
+	struct vfm_progress p = { .size = sizeof(p) };
+
+	rig_up(&rig, 1);
+	assert_int_equal(rig_start(&rig), 0);
+	assert_int_equal(rig_finish(&rig), 0);
+	vfm_source_get_progress(rig.source, &p);
+	rig_down(&rig);
+	return p.memory_sent + p.device_sent;
+}
+
+/* Whatever byte the wire breaks behind, the VM is on one side, or the source says that it does not
+ * know, and stays stopped. */
+static void survives_a_cut_anywhere(void **unused)
+{
+	uint64_t total = total_sent() + 4000;
+	unsigned moved = 0, stayed = 0, doubts = 0;
+
+	(void)unused;
+	for (uint64_t at = 0; at < total; at += at < 400 || at > total - 9000 ? 37 : 9973) {
+		struct rig rig;
+		struct vfm_progress p = { .size = sizeof(p) };
+
+		rig_up(&rig, 1);
+		rig.faults.cut_send_after = at;
+		assert_int_equal(rig_start(&rig), 0);
+		vfm_source_wait(rig.source);
+		vfm_source_get_progress(rig.source, &p);
+		if (p.status == VFM_STATUS_COMPLETED) {
+			vfm_destination_wait(rig.destination);
+			assert_moved(&rig);
+			moved++;
+		} else if (p.status == VFM_STATUS_IN_DOUBT) {
+			assert_false(double_vm_running(&rig.vm[0]));
+			doubts++;
+		} else {
+			rig_finish(&rig);
+			assert_stayed(&rig);
+			stayed++;
+		}
+		rig_down(&rig);
+	}
+	print_message("cut: %u stayed, %u moved, %u in doubt\n", stayed, moved, doubts);
+	assert_true(stayed > 10);
+}
+
+static void refuses_an_altered_byte_anywhere(void **unused)
+{
+	uint64_t total = total_sent() + 3000;
+	unsigned moved = 0, stayed = 0;
+
+	(void)unused;
+	for (uint64_t at = 0; at < total; at += at < 300 ? 41 : 7919) {
+		struct rig rig;
+
+		rig_up(&rig, 1);
+		rig.faults.corrupt_send_at = at;
+		assert_int_equal(rig_start(&rig), 0);
+		if (rig_finish(&rig) == 0) {
+			assert_moved(&rig);
+			moved++;
+		} else {
+			assert_stayed(&rig);
+			stayed++;
+		}
+		rig_down(&rig);
+	}
+	print_message("altered: %u stayed, %u moved (the byte was sent again)\n", stayed, moved);
+	assert_true(stayed > 10);
+}
+
+/* COMMIT or RUNNING is lost, and the source can ask: it learns the truth. */
+static void settles_a_doubt(void **unused)
+{
+	unsigned settled = 0;
+
+	(void)unused;
+	for (uint64_t back = 0; back < 8000; back += 29) {
+		struct rig rig;
+		int r;
+
+		rig_up(&rig, 1);
+		rig.reconnects = 3;
+		rig.faults.cut_recv_after = back;
+		assert_int_equal(rig_start(&rig), 0);
+		r = rig_finish(&rig);
+		if (r == 0) {
+			assert_moved(&rig);
+			settled += rig.reconnects < 3;
+		} else {
+			assert_stayed(&rig);
+		}
+		rig_down(&rig);
+	}
+	print_message("settled after a lost answer: %u\n", settled);
+	assert_true(settled > 0);
+}
+
+static void names_the_arc_that_failed(void **unused)
+{
+	(void)unused;
+	/* Source: PRE_COPY, PRE_COPY_P2P, STOP_COPY. Destination: STOP, RESUMING, STOP. */
+	for (unsigned n = 1; n <= 3; n++) {
+		struct rig rig;
+		struct vfm_error error;
+
+		rig_up(&rig, 2);
+		rig.devices[0][1]->fail_transition = n;
+		rig.devices[0][1]->fail_errno = EIO;
+		assert_int_equal(rig_start(&rig), 0);
+		assert_int_equal(rig_finish(&rig), -EIO);
+		assert_stayed(&rig);
+		vfm_source_get_error(rig.source, &error);
+		assert_string_equal(error.device, "dev1");
+		assert_int_equal(error.code, EIO);
+		assert_true(error.has_arc);
+		rig_down(&rig);
+	}
+}
+
+static void hears_why_the_destination_refuses(void **unused)
+{
+	struct rig rig;
+	struct vfm_error error;
+
+	(void)unused;
+	rig_up(&rig, 2);
+	rig.devices[1][1]->refuse_state = true;
+	assert_int_equal(rig_start(&rig), 0);
+	assert_int_equal(rig_finish(&rig), -EINVAL);
+	assert_stayed(&rig);
+	vfm_source_get_error(rig.source, &error);
+	assert_string_equal(error.device, "dev1");
+	assert_true(error.remote);
+	assert_true(error.has_arc);
+	assert_int_equal(error.from, VFM_STATE_RESUMING);
+	assert_int_equal(error.to, VFM_STATE_STOP);
+	rig_down(&rig);
+}
+
+static void cancel_here(struct double_vm *vm, const struct vfm_event *event)
+{
+	struct rig *rig = vm->on_event_arg;
+
+	if (event->type == VFM_EVENT_STAGE && (int)event->stage == rig->fds[1])
+		vfm_source_cancel(rig->source);
+}
+
+static void can_be_cancelled_until_commit(void **unused)
+{
+	(void)unused;
+	for (int stage = VFM_STAGE_HELLO; stage <= VFM_STAGE_COMMIT; stage++) {
+		struct rig rig;
+
+		rig_up(&rig, 2);
+		rig.vm[0].on_event = cancel_here;
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, rig.fds), 0);
+		vfm_destination_start(rig.destination);
+		vfm_destination_attach(rig.destination, rig.fds[1]);
+		rig.fds[1] = stage;
+		assert_int_equal(vfm_source_start(rig.source, rig.fds[0]), 0);
+		assert_int_equal(rig_finish(&rig), -ECANCELED);
+		assert_stayed(&rig);
+		rig_down(&rig);
+	}
+}
+
+static void fails_with_the_guest_running(void **unused)
+{
+	(void)unused;
+	for (int what = 0; what < 4; what++) {
+		struct rig rig;
+
+		rig_up(&rig, 1);
+		rig.vm[0].fail_stop = what == 0 ? EIO : 0;
+		rig.vm[0].fail_save = what == 1 ? EIO : 0;
+		rig.vm[1].fail_load = what == 2;
+		rig.devices[0][0]->read_errno = what == 3 ? EIO : 0;
+		assert_int_equal(rig_start(&rig), 0);
+		assert_true(rig_finish(&rig) < 0);
+		assert_stayed(&rig);
+		rig_down(&rig);
+	}
+}
+
+/* Failed reports cost time, not bytes. */
+static void counts_everything_dirty_after_a_failed_report(void **unused)
+{
+	struct rig rig;
+
+	(void)unused;
+	rig_up(&rig, 1);
+	rig.vm[0].fail_sync = EIO;
+	rig.vm[0].dirty_each_sync = 5;
+	assert_int_equal(rig_start(&rig), 0);
+	assert_int_equal(rig_finish(&rig), 0);
+	assert_moved(&rig);
+	rig_down(&rig);
+}
+
+static void refuses_another_vm_with_every_reason(void **unused)
+{
+	struct rig rig;
+	char *json;
+
+	(void)unused;
+	rig_up(&rig, 1);
+	vfm_destination_free(rig.destination);
+	rig.vm[1].regions[0].size -= VFM_PAGE_SIZE;
+	strcpy(rig.vm[1].regions[1].name, "other");
+	assert_int_equal(vfm_destination_new(rig.vm[1].regions, 2, &double_vm_ops, &rig.vm[1], NULL,
+					     &rig.destination), 0);
+	assert_int_equal(rig_start(&rig), 0);
+	assert_int_equal(vfm_source_wait(rig.source), -EINVAL);
+	json = vfm_source_report_json(rig.source);
+	assert_non_null(strstr(json, "memory low: "));
+	assert_non_null(strstr(json, "memory other: "));
+	assert_non_null(strstr(json, "device dev0: "));
+	free(json);
+	assert_true(double_vm_running(&rig.vm[0]));
+	rig_down(&rig);
+}
+
+static void names_blockers(void **unused)
+{
+	struct rig rig;
+	char lines[4][VFM_ERROR_TEXT_MAX];
+
+	(void)unused;
+	rig_up(&rig, 2);
+	rig.devices[0][0]->dev.info.mig_flags = 0;
+	rig.devices[0][1]->dev.info.mig_flags = VFM_MIG_STOP_COPY;
+	assert_int_equal(vfm_source_blockers(rig.source, lines, 4), 2);
+	assert_non_null(strstr(lines[0], "dev0"));
+	assert_non_null(strstr(lines[1], "P2P"));
+	assert_int_equal(rig_start(&rig), -EPERM);
+	assert_true(double_vm_running(&rig.vm[0]));
+	rig_down(&rig);
+}
+
+/* Nobody keeps the right peer out: not garbage, not silence, not many of both. */
+static void lets_the_right_peer_in(void **unused)
+{
+	struct rig rig;
+	int strangers[2 * VFM_STRANGERS_MAX][2];
+
+	(void)unused;
+	rig_up(&rig, 1);
+	vfm_destination_start(rig.destination);
+	for (unsigned i = 0; i < 2 * VFM_STRANGERS_MAX; i++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, strangers[i]), 0);
+		vfm_destination_attach(rig.destination, strangers[i][1]);
+		if (i % 2)
+			assert_true(send(strangers[i][0], "GET / HTTP/1.1\r\n\r\n01234567890123456789xx",
+					 40, MSG_NOSIGNAL) > 0 || errno == EPIPE);
+	}
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, rig.fds), 0);
+	vfm_destination_attach(rig.destination, rig.fds[1]);
+	assert_int_equal(vfm_source_start(rig.source, rig.fds[0]), 0);
+	assert_int_equal(rig_finish(&rig), 0);
+	assert_moved(&rig);
+	for (unsigned i = 0; i < 2 * VFM_STRANGERS_MAX; i++)
+		close(strangers[i][0]);
+	rig_down(&rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(moves_everything),
+		cmocka_unit_test(names_the_arc_that_failed),
+		cmocka_unit_test(hears_why_the_destination_refuses),
+		cmocka_unit_test(can_be_cancelled_until_commit),
+		cmocka_unit_test(fails_with_the_guest_running),
+		cmocka_unit_test(counts_everything_dirty_after_a_failed_report),
+		cmocka_unit_test(refuses_another_vm_with_every_reason),
+		cmocka_unit_test(names_blockers),
+		cmocka_unit_test(lets_the_right_peer_in),
+		cmocka_unit_test(settles_a_doubt),
+		cmocka_unit_test(survives_a_cut_anywhere),
+		cmocka_unit_test(refuses_an_altered_byte_anywhere),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -20,8 +20,8 @@
 /* In the child, after fork: only async-signal-safe calls. Says why by writing errno to @report. */
 static void become_child(pid_t parent, int log, int report, char *const argv[])
 {
+	int code, null;
 	sigset_t none;
-	int code;
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -30,7 +30,9 @@ static void become_child(pid_t parent, int log, int report, char *const argv[])
 		goto fail;
 	if (getppid() != parent) /* it died before the line above */
 		_exit(127);
-	if (dup2(log, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0)
+	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(log, STDOUT_FILENO) < 0 ||
+	    dup2(log, STDERR_FILENO) < 0)
 		goto fail;
 	execv(argv[0], argv);
 fail:

@@ -84,7 +84,7 @@ static void print_device(FILE *out, struct json_object *device)
 {
 	char before[UNITS_SIZE], after[UNITS_SIZE], load[UNITS_SIZE];
 
-	fprintf(out, "  device  %s: %s sent while running, %s while stopped; load %s\n",
+	fprintf(out, "  device  %s\n    sent %s while running, %s while stopped; loaded in %s\n",
 		field_text(device, "name", "?"),
 		units_bytes(before, field_u64(device, "precopy_bytes", 0)),
 		units_bytes(after, field_u64(device, "stopcopy_bytes", 0)),

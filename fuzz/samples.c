@@ -202,12 +202,22 @@ static void fill_vm_state_extreme(struct any *any)
 /* The worked example of format.h. */
 static void fill_credit(struct any *any)
 {
-	any->credit = (struct wire_credit){.device = 1, .consumed = 0x40000, .load_ns = 1000000};
+	any->credit = (struct wire_credit){
+		.device = 1,
+		.frames = 2,
+		.consumed = 0x40000,
+		.load_ns = 1000000,
+	};
 }
 
 static void fill_credit_extreme(struct any *any)
 {
-	any->credit = (struct wire_credit){VFM_DEVICES_MAX - 1, UINT64_MAX, UINT64_MAX};
+	any->credit = (struct wire_credit){
+		.device = VFM_DEVICES_MAX - 1,
+		.frames = UINT64_MAX,
+		.consumed = UINT64_MAX,
+		.load_ns = UINT64_MAX,
+	};
 }
 
 static void fill_round(struct any *any)
@@ -300,50 +310,55 @@ static void fill_error_extreme(struct any *any)
 #define PAGES(n)    ((n) * VFM_PAGE_SIZE)
 #define LAST_STREAM (WIRE_STREAM_END - 1)
 
+/* On the control stream, or on another with a bulk; LARGE: at the limits. */
+#define HEAD(name, type, fill) {name, type, 0, WIRE_STREAM_CONTROL, 0, fill, false}
+#define BULK(name, type, flags, stream, bulk, fill) {name, type, flags, stream, bulk, fill, false}
+#define LARGE(name, type, flags, stream, bulk, fill) {name, type, flags, stream, bulk, fill, true}
+
 const struct sample samples[] = {
-	{"hello", WIRE_HELLO, .fill = fill_hello},
-	{"hello-ask", WIRE_HELLO, .fill = fill_hello_ask},
-	{"hello-extreme", WIRE_HELLO, .fill = fill_hello_extreme},
-	{"reply", WIRE_HELLO_REPLY, .fill = fill_reply},
-	{"reply-refused", WIRE_HELLO_REPLY, .fill = fill_reply_refused},
-	{"reply-extreme", WIRE_HELLO_REPLY, .fill = fill_reply_extreme},
-	{"describe", WIRE_DESCRIBE, .fill = fill_describe},
-	{"describe-nothing", WIRE_DESCRIBE, .fill = fill_describe_nothing},
-	{"describe-extreme", WIRE_DESCRIBE, .fill = fill_describe_extreme, .large = true},
-	{"answer", WIRE_ANSWER, .fill = fill_answer},
-	{"answer-refused", WIRE_ANSWER, .fill = fill_answer_refused},
-	{"answer-extreme", WIRE_ANSWER, .fill = fill_answer_extreme, .large = true},
-	{"setup", WIRE_SETUP},
-	{"ready", WIRE_READY, .fill = fill_ready},
-	{"ready-extreme", WIRE_READY, .fill = fill_ready_extreme},
-	{"memory", WIRE_MEMORY, WIRE_FLAG_LIVE, WIRE_STREAM_MEMORY, PAGES(2), fill_memory},
-	{"memory-zero", WIRE_MEMORY, 0, WIRE_STREAM_MEMORY, 0, fill_memory_zero},
-	{"memory-extreme", WIRE_MEMORY, 0, WIRE_STREAM_MEMORY, WIRE_BULK_MAX, fill_memory_extreme,
-	 true},
-	{"device", WIRE_DEVICE, 0, WIRE_STREAM_DEVICE, 100, fill_bulk},
-	{"device-last", WIRE_DEVICE, WIRE_FLAG_LAST, WIRE_STREAM_DEVICE, 0, fill_bulk},
-	{"device-extreme", WIRE_DEVICE, WIRE_FLAG_LAST, LAST_STREAM, WIRE_BULK_MAX,
-	 fill_bulk_extreme, true},
-	{"credit", WIRE_CREDIT, .fill = fill_credit},
-	{"credit-extreme", WIRE_CREDIT, .fill = fill_credit_extreme},
-	{"round", WIRE_ROUND, .fill = fill_round},
-	{"round-extreme", WIRE_ROUND, .fill = fill_round_extreme},
-	{"round-done", WIRE_ROUND_DONE, .fill = fill_round},
-	{"stopped", WIRE_STOPPED},
-	{"continue", WIRE_CONTINUE},
-	{"vm-state", WIRE_VM_STATE, WIRE_FLAG_LAST, WIRE_STREAM_VM, 64, fill_bulk},
-	{"vm-state-extreme", WIRE_VM_STATE, 0, WIRE_STREAM_VM, WIRE_BULK_MAX,
-	 fill_vm_state_extreme, true},
-	{"prepare", WIRE_PREPARE, .fill = fill_prepare},
-	{"prepared", WIRE_PREPARED, .fill = fill_prepared},
-	{"commit", WIRE_COMMIT},
-	{"running", WIRE_RUNNING, .fill = fill_running},
-	{"report", WIRE_REPORT, .fill = fill_report},
-	{"report-extreme", WIRE_REPORT, .fill = fill_report_extreme, .large = true},
-	{"bye", WIRE_BYE},
-	{"abort", WIRE_ABORT, .fill = fill_error},
-	{"abort-plain", WIRE_ABORT, .fill = fill_error_plain},
-	{"abort-extreme", WIRE_ABORT, .fill = fill_error_extreme},
+	HEAD("hello", WIRE_HELLO, fill_hello),
+	HEAD("hello-ask", WIRE_HELLO, fill_hello_ask),
+	HEAD("hello-extreme", WIRE_HELLO, fill_hello_extreme),
+	HEAD("reply", WIRE_HELLO_REPLY, fill_reply),
+	HEAD("reply-refused", WIRE_HELLO_REPLY, fill_reply_refused),
+	HEAD("reply-extreme", WIRE_HELLO_REPLY, fill_reply_extreme),
+	HEAD("describe", WIRE_DESCRIBE, fill_describe),
+	HEAD("describe-nothing", WIRE_DESCRIBE, fill_describe_nothing),
+	LARGE("describe-extreme", WIRE_DESCRIBE, 0, WIRE_STREAM_CONTROL, 0, fill_describe_extreme),
+	HEAD("answer", WIRE_ANSWER, fill_answer),
+	HEAD("answer-refused", WIRE_ANSWER, fill_answer_refused),
+	LARGE("answer-extreme", WIRE_ANSWER, 0, WIRE_STREAM_CONTROL, 0, fill_answer_extreme),
+	HEAD("setup", WIRE_SETUP, NULL),
+	HEAD("ready", WIRE_READY, fill_ready),
+	HEAD("ready-extreme", WIRE_READY, fill_ready_extreme),
+	BULK("memory", WIRE_MEMORY, WIRE_FLAG_LIVE, WIRE_STREAM_MEMORY, PAGES(2), fill_memory),
+	BULK("memory-zero", WIRE_MEMORY, 0, WIRE_STREAM_MEMORY, 0, fill_memory_zero),
+	LARGE("memory-extreme", WIRE_MEMORY, 0, WIRE_STREAM_MEMORY, WIRE_BULK_MAX,
+	      fill_memory_extreme),
+	BULK("device", WIRE_DEVICE, 0, WIRE_STREAM_DEVICE, 100, fill_bulk),
+	BULK("device-last", WIRE_DEVICE, WIRE_FLAG_LAST, WIRE_STREAM_DEVICE, 0, fill_bulk),
+	LARGE("device-extreme", WIRE_DEVICE, WIRE_FLAG_LAST, LAST_STREAM, WIRE_BULK_MAX,
+	      fill_bulk_extreme),
+	HEAD("credit", WIRE_CREDIT, fill_credit),
+	HEAD("credit-extreme", WIRE_CREDIT, fill_credit_extreme),
+	HEAD("round", WIRE_ROUND, fill_round),
+	HEAD("round-extreme", WIRE_ROUND, fill_round_extreme),
+	HEAD("round-done", WIRE_ROUND_DONE, fill_round),
+	HEAD("stopped", WIRE_STOPPED, NULL),
+	HEAD("continue", WIRE_CONTINUE, NULL),
+	BULK("vm-state", WIRE_VM_STATE, WIRE_FLAG_LAST, WIRE_STREAM_VM, 64, fill_bulk),
+	LARGE("vm-state-extreme", WIRE_VM_STATE, 0, WIRE_STREAM_VM, WIRE_BULK_MAX,
+	      fill_vm_state_extreme),
+	HEAD("prepare", WIRE_PREPARE, fill_prepare),
+	HEAD("prepared", WIRE_PREPARED, fill_prepared),
+	HEAD("commit", WIRE_COMMIT, NULL),
+	HEAD("running", WIRE_RUNNING, fill_running),
+	HEAD("report", WIRE_REPORT, fill_report),
+	LARGE("report-extreme", WIRE_REPORT, 0, WIRE_STREAM_CONTROL, 0, fill_report_extreme),
+	HEAD("bye", WIRE_BYE, NULL),
+	HEAD("abort", WIRE_ABORT, fill_error),
+	HEAD("abort-plain", WIRE_ABORT, fill_error_plain),
+	HEAD("abort-extreme", WIRE_ABORT, fill_error_extreme),
 };
 const unsigned sample_count = ARRAY_SIZE(samples);
 

@@ -16,19 +16,20 @@
  *
  * The checksum is XXH3-64, seed 0, over the 40 bytes with the checksum field zero, followed by the
  * head. A worked example: the destination's third control frame, a CREDIT; device 1 has taken
- * 0x40000 bytes of its stream, in 1 ms (tests/test-wire.c compares):
+ * two frames, 0x40000 bytes of its stream, in 1 ms (tests/test-wire.c compares):
  *
  *	56 4d                      magic "VM"
  *	      09 00                type 9: CREDIT
  *	            00 00 00 00    flags: none
  *	00 00 00 00                stream 0: control
- *	            18 00 00 00    head: 24 bytes
+ *	            20 00 00 00    head: 32 bytes
  *	00 00 00 00                bulk: none
  *	            00 00 00 00    reserved
  *	02 00 00 00 00 00 00 00    sequence: 0 and 1 went before
- *	17 e7 e0 01 de 22 8d f8    checksum
+ *	ae 86 f2 33 3f 5f 35 a9    checksum
  *	01 00 00 00                device 1
  *	            00 00 00 00    reserved
+ *	02 00 00 00 00 00 00 00    frames
  *	00 00 04 00 00 00 00 00    consumed
  *	40 42 0f 00 00 00 00 00    load_ns
  *
@@ -49,14 +50,14 @@
 #define WIRE_MAGIC 0x4d56u /* the bytes "VM" */
 
 /* Limits that the layouts alone need. */
-#define WIRE_HELLO_MAX    1024u                /* a HELLO may grow at its end in later versions */
-#define WIRE_CHANNELS_MAX 64u                  /* channels of a session */
-#define WIRE_ERRNO_MAX    4095u                /* as in the kernel: errnos are 1 .. 4095 */
-#define WIRE_PAGE_END     (UINT64_MAX / VFM_PAGE_SIZE) /* no region has such a page */
-#define WIRE_WINDOW_MIN   VFM_PAGE_SIZE        /* bytes, READY */
-#define WIRE_WINDOW_MAX   (1u << 30)
-#define WIRE_CHUNK_MAX    WIRE_BULK_MAX        /* bytes, DESCRIBE's device_chunk */
-#define WIRE_PAGE_SIZE_MAX (1u << 30)          /* DESCRIBE: a page size that may be refused politely */
+#define WIRE_HELLO_MAX     1024u         /* a HELLO may grow at its end in later versions */
+#define WIRE_CHANNELS_MAX  64u           /* channels of a session */
+#define WIRE_ERRNO_MAX     4095u         /* as in the kernel: errnos are 1 .. 4095 */
+#define WIRE_WINDOW_MIN    VFM_PAGE_SIZE /* bytes, READY */
+#define WIRE_WINDOW_MAX    (1u << 30)
+#define WIRE_CHUNK_MAX     WIRE_BULK_MAX /* bytes, DESCRIBE's device_chunk */
+#define WIRE_PAGE_SIZE_MAX (1u << 30)    /* DESCRIBE: one that can still be refused with a reason */
+#define WIRE_PAGE_END      (UINT64_MAX / VFM_PAGE_SIZE) /* no region has such a page */
 
 struct wire_header_le {
 	le16 magic;    /* WIRE_MAGIC */
@@ -140,7 +141,8 @@ static_assert(sizeof(struct wire_answer_le) +
 
 /* READY */
 struct wire_ready_le {
-	le32 window;   /* bytes, WIRE_WINDOW_MIN .. WIRE_WINDOW_MAX */
+	le32 window;   /* bytes, WIRE_WINDOW_MIN .. WIRE_WINDOW_MAX: for each device, window /
+			* device_chunk DEVICE frames may be under way, however full they are */
 	le32 reserved; /* 0 */
 } PACKED;
 static_assert(sizeof(struct wire_ready_le) == 8, "READY");

@@ -314,8 +314,10 @@ static void test_wire_integers_are_little_endian(void **ctx)
 		le32 b;
 		le64 c;
 	} wire = {0, put_le16(0x0102), put_le32(0x03040506), put_le64(0x0708090a0b0c0d0e)};
-	static const uint8_t want[] = {0,   2,	 1,   6,   5,	4,   3,	 0xe,
-				       0xd, 0xc, 0xb, 0xa, 9,	8,   7};
+	static const uint8_t want[] = {
+		0x00, 0x02, 0x01, 0x06, 0x05, 0x04, 0x03,
+		0x0e, 0x0d, 0x0c, 0x0b, 0x0a, 0x09, 0x08, 0x07,
+	};
 
 	assert_int_equal(sizeof(wire), sizeof(want));
 	assert_memory_equal(&wire, want, sizeof(want));
@@ -430,8 +432,9 @@ static void test_error_cuts_long_parts(void **ctx)
 static void test_stages_have_names(void **ctx)
 {
 	static const char *const names[VFM_STAGE_COUNT] = {
-		"none",      "hello",	"describe", "set-up",  "pre-copy", "stop",
-		"stop-copy", "prepare", "commit",   "release", "done"};
+		"none", "hello", "describe", "set-up", "pre-copy", "stop",
+		"stop-copy", "prepare", "commit", "release", "done",
+	};
 
 	for (unsigned stage = 0; stage < VFM_STAGE_COUNT; stage++)
 		assert_string_equal(vfm_stage_name(stage), names[stage]);

@@ -279,12 +279,12 @@ static void test_numbers_that_are_no_state_are_refused(void **ctx)
 
 /*
  * What a Linux 6.12 and a 7.2 kernel with the mtty sample driver (flags 0x7) answered to each
- * request: x EINVAL, o success without a data fd, f success with a new one. The last column is the
- * number 8. A device that was RESUMING with nothing loaded refused to leave; see below.
+ * request: x EINVAL, o success without a data fd, f success with a new one. The columns are the
+ * numbers of the states, and then 8, which is none. The row of RESUMING is a test of its own.
  */
 static const struct {
 	enum vfm_state from;
-	const char *answers; /* ERROR STOP RUNNING STOP_COPY RESUMING RUNNING_P2P PRE_COPY(_P2P) 8 */
+	const char *answers;
 } kernel_rows[] = {
 	{STOP, "xooffoffx"},
 	{RUNNING, "xooffoffx"},
@@ -435,8 +435,10 @@ static void test_recovery_of_the_transitions_of_a_migration(void **ctx)
 
 static void test_states_have_the_names_of_the_uapi(void **ctx)
 {
-	static const char *const names[COUNT] = {"ERROR",    "STOP",	    "RUNNING",  "STOP_COPY",
-						 "RESUMING", "RUNNING_P2P", "PRE_COPY", "PRE_COPY_P2P"};
+	static const char *const names[COUNT] = {
+		"ERROR", "STOP", "RUNNING", "STOP_COPY",
+		"RESUMING", "RUNNING_P2P", "PRE_COPY", "PRE_COPY_P2P",
+	};
 
 	for (unsigned state = 0; state < COUNT; state++)
 		assert_string_equal(vfm_state_name(state), names[state]);

@@ -23,17 +23,18 @@ struct vfm_thread_hooks {
 
 	/**
 	 * Start a thread that calls @run(@arg) once and then ends, and store a handle for it in
-	 * @thread, NULL being allowed. @name is short (at most 15 bytes), says what the thread does,
-	 * and is valid during the call only. Signals: @run blocks every signal before it does anything
-	 * else; block them before creation to leave no gap. Returns 0 or a negative errno; after a
-	 * failure @run is never called.
+	 * @thread, NULL being allowed. @name is short (at most 15 bytes), says what the thread
+	 * does, and is valid during the call only. Signals: @run blocks every signal before it
+	 * does anything else; block them before creation to leave no gap. Returns 0 or a negative
+	 * errno; after a failure @run is never called.
 	 */
 	int (*create)(void *opaque, const char *name, void (*run)(void *arg), void *arg,
 		      void **thread);
 
 	/**
 	 * Wait until the thread's @run has returned and free the handle; called once for each
-	 * successful create. Returns 0 or a negative errno, which means that the thread may still run.
+	 * successful create, and again only after a failure. Returns 0 or a negative errno, which
+	 * means that the thread may still run.
 	 */
 	int (*join)(void *opaque, void *thread);
 };

@@ -6,9 +6,9 @@
  * session: it keeps stage at its present value for as long as code is 0, and from the first
  * failure on nobody changes the record.
  *
- * @code is an errno, EINVAL or -EINVAL alike, so that a failed call's return value can be handed on.
- * A 0, which is our own mistake, is recorded as EIO. Each function returns the negative of what
- * it was given, recorded or not: `return error_set(err, EINVAL, "...")`.
+ * @code is an errno, EINVAL or -EINVAL alike, so that a failed call's return value can be handed
+ * on. A 0, which is our own mistake, counts as EIO. Each function returns the negative errno,
+ * recorded or not: `return error_set(err, EINVAL, "...")`.
  *
  * Every function takes a NULL error. Threads: the caller serialises; a worker has a record of its
  * own, which the session takes over with error_merge().
@@ -37,8 +37,8 @@ void error_merge(struct vfm_error *error, const struct vfm_error *from);
  * Write the record as one line, without a newline:
  *     stop-copy: device nic0: RESUMING -> STOP: Invalid argument: 4 bytes missing
  * Parts that are not set are left out, and "peer: " follows the stage where the other side found
- * it. Control characters, which a peer may have sent, become '?'. Cut at @size; always ends with a NUL
- * if @size is not 0.
+ * it. Control characters, which a peer may have sent, become '?'. Cut at @size, and ends with a
+ * NUL unless @size is 0. An empty record gives an empty line.
  */
 void error_format(const struct vfm_error *error, char *buf, size_t size);
 

@@ -14,7 +14,7 @@
 
 #define THREAD_NAME_MAX 16 /* the kernel's limit, with the NUL */
 
-/* Belongs to the one who starts it, and stays in its place until the join. Zero bytes: no thread. */
+/* Belongs to its starter and stays in its place until the join. Zero bytes: no thread. */
 struct thread {
 	bool started;                  /* there is a thread to join */
 	bool hooked;                   /* made by hooks, else by us */

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The switchover policy: numbers in, verdict out. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "engine/policy.h"
+
+#define MS UINT64_C(1000000)
+#define MIB (UINT64_C(1) << 20)
+
+/* 100 MiB/s: 10 ms a MiB. */
+static const struct policy_input base = {
+	.limit_ns = 100 * MS,
+	.bandwidth = 100 * MIB,
+	.unknown_bytes = 1024 * MIB,
+	.round_trip_ns = 1 * MS,
+};
+
+static void adds_up_the_terms(void **unused)
+{
+	struct policy_input in = base;
+	struct policy_output out;
+
+	(void)unused;
+	in.memory_bytes = 2 * MIB;
+	in.device_count = 2;
+	in.devices[0] = (struct policy_device){ 5 * MS, MIB, 0, 3 * MS, 7 * MS };
+	in.devices[1] = (struct policy_device){ 4 * MS, MIB, 0, 4 * MS, 6 * MS };
+	policy_decide(&in, &out);
+	assert_int_equal(out.predicted.stop_ns, 5 * MS);
+	assert_int_equal(out.predicted.memory_ns, 20 * MS);
+	assert_int_equal(out.predicted.state_ns, 20 * MS);
+	assert_int_equal(out.predicted.load_ns, 4 * MS);
+	assert_int_equal(out.predicted.handover_ns, 8 * MS);
+	assert_int_equal(out.predicted.total_ns, 57 * MS);
+	assert_int_equal(out.verdict, POLICY_GO);
+}
+
+static void goes_at_the_limit_and_not_above(void **unused)
+{
+	struct policy_input in = base;
+	struct policy_output out;
+
+	(void)unused;
+	in.memory_bytes = 9 * MIB;
+	in.limit_ns = 91 * MS;
+	policy_decide(&in, &out);
+	assert_int_equal(out.verdict, POLICY_GO);
+	in.limit_ns--;
+	policy_decide(&in, &out);
+	assert_int_equal(out.verdict, POLICY_WAIT_LIMIT);
+	assert_string_equal(out.term, "memory");
+}
+
+static void treats_unknown_as_configured(void **unused)
+{
+	struct policy_input in = base;
+	struct policy_output out;
+
+	(void)unused;
+	in.device_count = 1;
+	in.devices[0].state_bytes = VFM_SIZE_UNKNOWN;
+	policy_decide(&in, &out);
+	assert_int_equal(out.verdict, POLICY_WAIT_LIMIT);
+	assert_int_equal(out.predicted.state_ns, 10240 * MS);
+	assert_string_equal(out.term, "state");
+	assert_int_equal(out.device, 0);
+	in.unknown_bytes = MIB;
+	policy_decide(&in, &out);
+	assert_int_equal(out.verdict, POLICY_GO);
+}
+
+static void overlaps_loading_with_the_wire(void **unused)
+{
+	struct policy_input in = base;
+	struct policy_output out;
+
+	(void)unused;
+	in.device_count = 1;
+	in.devices[0] = (struct policy_device){ .state_bytes = 4 * MIB, .load_ns_mib = 10 * MS };
+	policy_decide(&in, &out);
+	assert_int_equal(out.predicted.load_ns, 0);
+	in.devices[0].load_ns_mib = 15 * MS;
+	policy_decide(&in, &out);
+	assert_int_equal(out.predicted.load_ns, 20 * MS);
+}
+
+static void waits_for_acks_and_for_numbers(void **unused)
+{
+	struct policy_input in = base;
+	struct policy_output out;
+
+	(void)unused;
+	in.pending_acks = 1;
+	policy_decide(&in, &out);
+	assert_int_equal(out.verdict, POLICY_WAIT_ACKS);
+	in.limit_ns = VFM_UNLIMITED;
+	policy_decide(&in, &out);
+	assert_int_equal(out.verdict, POLICY_WAIT_ACKS);
+	in.pending_acks = 0;
+	in.bandwidth = 0;
+	policy_decide(&in, &out);
+	assert_int_equal(out.verdict, POLICY_GO);
+	in.limit_ns = 0;
+	policy_decide(&in, &out);
+	assert_int_equal(out.verdict, POLICY_WAIT_BANDWIDTH);
+}
+
+static void saturates(void **unused)
+{
+	struct policy_input in = base;
+	struct policy_output out;
+
+	(void)unused;
+	in.memory_bytes = UINT64_MAX / 2;
+	in.bandwidth = 1;
+	in.vm_state_bytes = UINT64_MAX / 2;
+	in.vcpus_stop_ns = UINT64_MAX;
+	policy_decide(&in, &out);
+	assert_true(out.predicted.total_ns == UINT64_MAX);
+	assert_int_equal(out.verdict, POLICY_WAIT_LIMIT);
+	assert_int_equal(policy_wire_ns(0, 0), 0);
+	assert_true(policy_wire_ns(1, 0) == VFM_UNLIMITED);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(adds_up_the_terms),
+		cmocka_unit_test(goes_at_the_limit_and_not_above),
+		cmocka_unit_test(treats_unknown_as_configured),
+		cmocka_unit_test(overlaps_loading_with_the_wire),
+		cmocka_unit_test(waits_for_acks_and_for_numbers),
+		cmocka_unit_test(saturates),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

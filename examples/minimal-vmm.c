@@ -19,7 +19,7 @@
 enum { PAGES = 4096, WORDS = VFM_PAGE_SIZE / 8 };
 static _Atomic uint64_t memory[PAGES * WORDS] __attribute__((aligned(VFM_PAGE_SIZE)));
 static _Atomic uint64_t dirty[PAGES / 64]; /* pages stored to since the last report */
-static atomic_int running;
+static _Atomic int running;
 static pthread_t vcpu;
 
 static void *guest(void *unused)
@@ -39,8 +39,7 @@ static int run(void *opaque)
 
 static int stop(void *opaque)
 {
-	running = 0;
-	return -pthread_join(vcpu, NULL);
+	return running = 0, -pthread_join(vcpu, NULL);
 }
 
 static int no_op(void *opaque)
@@ -88,7 +87,7 @@ int main(int argc, char **argv)
 		vfm_destination_start(destination);
 		vfm_destination_attach(destination, vfm_accept(fd));
 		if (vfm_destination_wait(destination) == 0)
-			sleep(1), stop(NULL), printf("the guest runs here: %ju\n", (uintmax_t)memory[0]);
+			sleep(1), stop(NULL), printf("the guest runs here: %ju\n", (uintmax_t)*memory);
 		return vfm_destination_free(destination), 0;
 	}
 	run(NULL), sleep(1);

@@ -4,7 +4,6 @@
  *
  *	minimal-vmm recv unix:/tmp/move.sock &
  *	minimal-vmm send unix:/tmp/move.sock
- *
  * A real one has KVM behind run, stop and dirty_sync, and adds devices to both sessions.
  */
 #include <poll.h>
@@ -39,7 +38,8 @@ static int run(void *opaque)
 
 static int stop(void *opaque)
 {
-	return running = 0, -pthread_join(vcpu, NULL);
+	running = 0;
+	return -pthread_join(vcpu, NULL);
 }
 
 static int no_op(void *opaque)

@@ -168,7 +168,6 @@ static void say_busy(int fd)
 	if (head && out) {
 		header.head = (uint32_t)wire_put_error(head, &error);
 		wire_put_header(out, &header, head);
-		memcpy(out + WIRE_HEADER_SIZE, head, header.head);
 		if (send(fd, out, WIRE_HEADER_SIZE + header.head, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 			errno = 0; /* not interested */
 	}

@@ -171,7 +171,6 @@ static int send_frame(struct link *link, struct wire_header *header, const void 
 
 	header->sequence = t->sequences.next[header->stream]++;
 	wire_put_header(t->out, header, head);
-	memcpy(t->out + WIRE_HEADER_SIZE, head, header->head);
 	t->iov[0] = (struct iovec){ t->out, WIRE_HEADER_SIZE + header->head };
 	if (bulk_count)
 		memcpy(t->iov + 1, bulk, sizeof(*bulk) * (size_t)bulk_count);

@@ -71,8 +71,8 @@ struct vfm_vfio_user_options {
 
 	/**
 	 * The server reads or writes guest memory through the socket: [iova, iova + len) is inside
-	 * one mapping that allows it, and @len is at most max_data_xfer. Return 0 or a negative errno,
-	 * which the server is told. On the client's thread: be quick, and call nothing of this
+	 * one mapping that allows it, and @len is at most max_data_xfer. Return 0 or a negative
+	 * errno, which the server is told. On the client's thread: be quick, and call nothing of this
 	 * client. NULL: the server is told EOPNOTSUPP.
 	 */
 	int (*dma_read)(void *opaque, uint64_t iova, void *buf, size_t len);
@@ -234,7 +234,8 @@ int vfm_vfio_user_dma_unmap(struct vfm_vfio_user *client, uint64_t iova, uint64_
 /**
  * One DEVICE_FEATURE request. @flags: index and VFM_FEATURE_GET, SET or PROBE. @in: payload of the
  * request, at most VFM_VFIO_USER_FIXED_MAX bytes. @out: where the reply's payload goes, at most
- * @out_max bytes; @out_len (may be NULL): how many it was. EINVAL or ENOTTY: not supported.
+ * @out_max bytes, apart from @in; @out_len (may be NULL): how many it was. EINVAL or ENOTTY: not
+ * supported.
  */
 int vfm_vfio_user_feature(struct vfm_vfio_user *client, uint32_t flags, const void *in,
 			  size_t in_len, void *out, size_t out_max, size_t *out_len);
@@ -254,8 +255,8 @@ int vfm_vfio_user_set_mig_state(struct vfm_vfio_user *client, enum vfm_state sta
 
 /**
  * Up to @len bytes, and no more than data_chunk, of the saving session into @buf, received in
- * place. 0: nothing now in PRE_COPY, the end in STOP_COPY; fewer than @len bytes say nothing. EBUSY:
- * another data request is under way.
+ * place. 0: nothing now in PRE_COPY, the end in STOP_COPY; fewer than @len bytes say nothing.
+ * EBUSY: another data request is under way.
  */
 ssize_t vfm_vfio_user_mig_data_read(struct vfm_vfio_user *client, void *buf, size_t len);
 

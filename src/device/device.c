@@ -4,8 +4,8 @@
  * failure.
  *
  * dev->state is the state as last seen. It is set in one place, state_seen(), after an arc that
- * succeeded, after a read-back, and after a reset. A failed arc may leave the device anywhere on its
- * way, so that the state is read back before anybody decides what to do about it.
+ * succeeded, after a read-back, and after a reset. A failed arc may leave the device anywhere on
+ * its way, so that the state is read back before anybody decides what to do about it.
  *
  * Recovery: the state that the failed arc's beginning stands for, else a reset, else an error; a
  * device in RESUMING is always reset, since leaving it would check data that is not complete.

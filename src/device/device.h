@@ -114,7 +114,9 @@ int device_transition(struct vfm_device *dev, enum vfm_state target, device_arc_
 
 /*
  * After a failure: bring the device to @target if it can be done, else reset it. Returns 0 when
- * it is in @target, 1 when it had to be reset for that, -errno when neither worked.
+ * it is in @target, 1 when it had to be reset for that, -errno when neither worked. With
+ * VFM_STATE_ERROR as @target (fsm_recover_state's "nowhere") it is reset and stays RUNNING. A
+ * device found in RESUMING is always reset first.
  */
 int device_recover(struct vfm_device *dev, enum vfm_state target, device_arc_fn *done,
 		   void *opaque);

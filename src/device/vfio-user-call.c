@@ -142,7 +142,7 @@ int vfio_user_send(struct vfm_vfio_user *client, struct iovec *iov, unsigned cou
 static int call_send(struct vfm_vfio_user *client, struct vfio_user_call *call)
 {
 	struct vfm_vfio_user_header header = {.id = call->id, .command = call->command};
-	struct iovec iov[1 + VFIO_USER_OUT_MAX] = {{.iov_base = &header, .iov_len = sizeof(header)}};
+	struct iovec iov[1 + VFIO_USER_OUT_MAX] = {{&header, sizeof(header)}};
 	size_t size = sizeof(header);
 
 	for (unsigned i = 0; i < VFIO_USER_OUT_MAX; i++) {

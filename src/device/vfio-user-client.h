@@ -10,8 +10,8 @@
  *	            vfio-user-reader.c   the one thread that reads; wakes callers, serves the server
  *
  * A call lives on its caller's stack. From vfio_user_call's start it is in client->calls, PENDING.
- * When the reply's header is there, the reader takes it out of the list: RECEIVING, and from then on
- * its buffers belong to the reader until DONE. A caller that gives up (time, cancel) while PENDING
+ * When the reply's header is there, the reader takes it out of the list: RECEIVING, and from then
+ * on its buffers belong to the reader until DONE. A caller that gives up (time, cancel) while PENDING
  * takes the call out itself and leaves its id in client->abandoned, so that a late reply is thrown
  * away and the id is not used again before. A caller never leaves while RECEIVING: that lasts at
  * most request_timeout_ms, after which the reader declares the server lost. Thus no reply is ever
@@ -57,7 +57,8 @@ struct vfio_user_call {
 	unsigned fd_count;
 
 	/* The reply's payload fills reply, then data; what is over is thrown away. A payload below
-	 * reply_min or above the sum of the three is a breach of the protocol. */
+	 * reply_min or above the sum of the three is a breach of the protocol. None of the places
+	 * may overlap the request: a server that guesses ids can answer while it is being sent. */
 	void *reply;
 	size_t reply_min;
 	size_t reply_max;

@@ -7,6 +7,10 @@
  *
  * A server's request is answered on the reader's thread, out of one bounce buffer of max_data_xfer
  * bytes: memory is the owner's, who may have it anywhere, so the callbacks copy.
+ *
+ * Limit: while a reply is being sent nothing is read. A server that sends on without reading,
+ * while its requests wait for replies, stops both ends until a timeout loses it; the protocol's
+ * separate socket for such servers is not offered.
  */
 #include <errno.h>
 #include <stdlib.h>

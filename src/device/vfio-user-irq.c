@@ -7,10 +7,11 @@
 VFM_API int vfm_vfio_user_get_irq(struct vfm_vfio_user *client, uint32_t index, uint32_t *flags,
 				  uint32_t *count)
 {
-	struct vfm_vfio_user_irq_info info = {.argsz = sizeof(info), .index = index};
+	struct vfm_vfio_user_irq_info ask = {.argsz = sizeof(ask), .index = index};
+	struct vfm_vfio_user_irq_info info;
 	struct vfio_user_call call = {
 		.command = VFM_VFIO_USER_DEVICE_GET_IRQ_INFO,
-		.out = {{&info, sizeof(info)}},
+		.out = {{&ask, sizeof(ask)}},
 		.reply = &info, .reply_min = sizeof(info), .reply_max = sizeof(info),
 		.slack = VFM_VFIO_USER_FIXED_MAX,
 	};

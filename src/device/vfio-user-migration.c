@@ -255,8 +255,8 @@ VFM_API int vfm_vfio_user_optin_precopy_info(struct vfm_vfio_user *client)
 
 	if (!(client->agreed.ext & VFM_VFIO_USER_EXT_REINIT))
 		return -EOPNOTSUPP;
-	ret = vfm_vfio_user_feature(client, VFM_FEATURE_MIG_PRECOPY_INFOV2 | VFM_FEATURE_SET, NULL, 0,
-				    NULL, 0, NULL);
+	ret = vfm_vfio_user_feature(client, VFM_FEATURE_MIG_PRECOPY_INFOV2 | VFM_FEATURE_SET, NULL,
+				    0, NULL, 0, NULL);
 	if (ret < 0)
 		return ret;
 	pthread_mutex_lock(&client->lock);
@@ -275,6 +275,7 @@ VFM_API int vfm_vfio_user_log_start(struct vfm_vfio_user *client,
 							.num_ranges = count};
 	size_t size = sizeof(control) + count * sizeof(*ranges);
 	CLEANUP(cleanup_free) unsigned char *buf = NULL;
+	struct vfm_vfio_user_logging_control taken;
 	size_t got;
 	int ret;
 
@@ -286,23 +287,21 @@ VFM_API int vfm_vfio_user_log_start(struct vfm_vfio_user *client,
 	memcpy(buf, &control, sizeof(control));
 	if (count)
 		memcpy(buf + sizeof(control), ranges, count * sizeof(*ranges));
-	/* The request has left buf before the reply comes into it. */
 	ret = vfm_vfio_user_feature(client, VFM_FEATURE_DMA_LOGGING_START | VFM_FEATURE_SET, buf,
-				    size, buf, size, &got);
-	if (ret < 0 || got < sizeof(control))
+				    size, &taken, sizeof(taken), &got);
+	if (ret < 0 || got < sizeof(taken))
 		return ret;
-	memcpy(&control, buf, sizeof(control));
-	if (!is_power_of_two(control.page_size))
+	if (!is_power_of_two(taken.page_size))
 		return vfio_user_lose(client, "dirty logging in pages of %llu bytes",
-				      (unsigned long long)control.page_size);
-	*page_size = control.page_size;
+				      (unsigned long long)taken.page_size);
+	*page_size = taken.page_size;
 	return 0;
 }
 
 VFM_API int vfm_vfio_user_log_stop(struct vfm_vfio_user *client)
 {
-	return vfm_vfio_user_feature(client, VFM_FEATURE_DMA_LOGGING_STOP | VFM_FEATURE_SET, NULL, 0,
-				     NULL, 0, NULL);
+	return vfm_vfio_user_feature(client, VFM_FEATURE_DMA_LOGGING_STOP | VFM_FEATURE_SET, NULL,
+				     0, NULL, 0, NULL);
 }
 
 /* A report under way: the whole range, and room for the reply to one question. */
@@ -349,7 +348,8 @@ static int report_one(struct vfm_vfio_user *client, const struct report *report,
 	if (ret < 0)
 		return ret;
 	if (got != want)
-		return vfio_user_lose(client, "a dirty log of %zu bytes where %zu are due", got, want);
+		return vfio_user_lose(client, "a dirty log of %zu bytes where %zu are due", got,
+				      want);
 	or_bits(report->bitmap, (iova - report->iova) / report->page_size,
 		report->buf + REPORT_HEAD, pages);
 	return 0;

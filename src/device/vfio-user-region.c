@@ -13,10 +13,11 @@
 VFM_API int vfm_vfio_user_get_device(struct vfm_vfio_user *client,
 				     struct vfm_vfio_user_device *device)
 {
-	struct vfm_vfio_user_device_info info = {.argsz = sizeof(info)};
+	struct vfm_vfio_user_device_info ask = {.argsz = sizeof(ask)};
+	struct vfm_vfio_user_device_info info;
 	struct vfio_user_call call = {
 		.command = VFM_VFIO_USER_DEVICE_GET_INFO,
-		.out = {{&info, sizeof(info)}},
+		.out = {{&ask, sizeof(ask)}},
 		.reply = &info, .reply_min = sizeof(info), .reply_max = sizeof(info),
 		.slack = VFM_VFIO_USER_FIXED_MAX,
 	};
@@ -373,7 +374,7 @@ VFM_API int vfm_vfio_user_region_write_multi(struct vfm_vfio_user *client,
 		if (!writes[i].count || writes[i].count > sizeof(writes[i].data))
 			return -EINVAL;
 	for (unsigned i = 0; i < count && !ret; i += part) {
-		part = client->agreed.write_multi ? MIN(count - i, VFM_VFIO_USER_WRITE_MULTI_MAX) : 1;
+		part = MIN(count - i, client->agreed.write_multi ? VFM_VFIO_USER_WRITE_MULTI_MAX : 1);
 		if (part > 1)
 			ret = write_batch(client, writes + i, part);
 		else

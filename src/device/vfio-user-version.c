@@ -187,8 +187,8 @@ static int check_version(struct vfm_vfio_user *client, const struct vfm_vfio_use
 			 char *why, size_t why_size)
 {
 	if (version->major != VFM_VFIO_USER_MAJOR || version->minor > VFM_VFIO_USER_MINOR) {
-		snprintf(why, why_size, "the server speaks version %u.%u, not %u.%u", version->major,
-			 version->minor, VFM_VFIO_USER_MAJOR, VFM_VFIO_USER_MINOR);
+		snprintf(why, why_size, "the server speaks version %u.%u, not %u.%u",
+			 version->major, version->minor, VFM_VFIO_USER_MAJOR, VFM_VFIO_USER_MINOR);
 		return -EPROTONOSUPPORT;
 	}
 	client->agreed.size = sizeof(client->agreed);
@@ -223,6 +223,6 @@ int vfio_user_negotiate(struct vfm_vfio_user *client, char *why, size_t why_size
 		return ret;
 	ret = read_answer(client, text, call.reply_size - sizeof(answer));
 	if (ret < 0)
-		snprintf(why, why_size, "the server's capabilities are no valid JSON, or out of range");
+		snprintf(why, why_size, "the server's capabilities are no JSON, or out of range");
 	return ret;
 }

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * --verify: what a stopped VM looks like, so that source and destination can be compared. Memory is
+ * hashed here; each device hashes its own memory on command, through its registers as any driver
+ * would. The library measures the time that this takes and leaves it out of the downtime.
+ */
+#include <string.h>
+#include <xxhash.h>
+#include "base/clock.h"
+#include "sim/regs.h"
+#include "vmm/vm.h"
+
+static uint64_t hash_memory(const struct vmm *vm)
+{
+	XXH3_state_t *state = XXH3_createState();
+	uint64_t hash = 0;
+	unsigned i;
+
+	if (!state)
+		return 0;
+	XXH3_64bits_reset(state);
+	for (i = 0; i < vm->memory.count; i++)
+		XXH3_64bits_update(state, vm->memory.region[i].host, vm->memory.region[i].size);
+	hash = XXH3_64bits_digest(state);
+	XXH3_freeState(state);
+	return hash;
+}
+
+static int hash_device(struct vmm *vm, unsigned i, struct vmm_inspection *in)
+{
+	struct vfm_vfio_user *client = vm->device[i].client;
+	const struct sim_ring_index *index = ram_at(&vm->memory, vm->params.device[i].index,
+						    sizeof(*index));
+	uint32_t command = SIM_COMMAND_HASH;
+	int ret;
+
+	if (index)
+		in->device[i].ring = __atomic_load_n(&index->producer, __ATOMIC_ACQUIRE);
+	ret = vfm_vfio_user_region_write(client, SIM_BAR_REGS, SIM_REG_COMMAND, &command,
+					 sizeof(command));
+	if (!ret)
+		ret = vfm_vfio_user_region_read(client, SIM_BAR_REGS, SIM_REG_HASH,
+						&in->device[i].hash, sizeof(uint64_t));
+	if (!ret)
+		ret = vfm_vfio_user_region_read(client, SIM_BAR_REGS, SIM_REG_PRODUCER,
+						&in->device[i].records, sizeof(uint64_t));
+	return ret;
+}
+
+/* A device that cannot be asked is noted, and does not end the migration: the VM may have been given
+ * away already. */
+int inspect_vm(struct vmm *vm)
+{
+	struct vmm_inspection in = {.taken = true};
+	uint64_t start = clock_ns();
+	unsigned i;
+
+	in.memory = hash_memory(vm);
+	for (i = 0; i < vm->devices; i++)
+		in.device[i].result = hash_device(vm, i, &in);
+	for (i = 0; i < vm->config.cpus; i++)
+		in.heartbeat[i] = __atomic_load_n(&vmm_shared(vm)->cpu[i].heartbeat,
+						  __ATOMIC_ACQUIRE);
+	in.took_ns = clock_ns() - start;
+	pthread_mutex_lock(&vm->lock);
+	vm->inspection = in;
+	pthread_mutex_unlock(&vm->lock);
+	return 0;
+}

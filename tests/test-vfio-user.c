@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -345,6 +346,49 @@ static void bad_regions_are_refused(void **state)
 	bad_region = good;
 	bad_region.info.index = 3;
 	try_bad_region();
+}
+
+/* Many areas: the first answer tells only how much room the whole one needs. */
+static bool send_long_region(struct fake *fake, struct fake_message *msg)
+{
+	enum { AREAS = 400 };
+	struct __attribute__((packed)) {
+		struct vfm_vfio_user_region_info info;
+		struct vfm_region_cap_sparse sparse;
+		struct vfm_region_sparse_area areas[AREAS];
+	} all = {{sizeof(all), VFM_REGION_INFO_CAPS, 0, sizeof(all.info), AREAS, 0},
+		 {{VFM_REGION_CAP_SPARSE_MMAP, 1, 0}, AREAS, 0}, {{0, 0}}};
+	struct vfm_vfio_user_region_info ask;
+	int fd;
+
+	if (msg->header.command != VFM_VFIO_USER_DEVICE_GET_REGION_INFO)
+		return false;
+	memcpy(&ask, msg->payload, sizeof(ask));
+	for (unsigned i = 0; i < AREAS; i++)
+		all.areas[i] = (struct vfm_region_sparse_area){i, 1};
+	fd = eventfd(0, EFD_CLOEXEC);
+	fake_reply_fds(fake, msg, &all, ask.argsz < sizeof(all) ? sizeof(all.info) : sizeof(all),
+		       &fd, 1);
+	close(fd);
+	fake->hits++;
+	return true;
+}
+
+static void long_region_is_asked_for_again(void **state)
+{
+	unsigned fds = count_fds();
+	struct pair *pair = pair_new();
+	struct vfm_vfio_user_region region = {.size = sizeof(region)};
+
+	pair->fake.hook = send_long_region;
+	pair_start(pair, NULL);
+	assert_int_equal(vfm_vfio_user_get_region(pair->client, 0, &region), 0);
+	assert_int_equal(region.area_count, 400);
+	assert_int_equal(region.areas[399].offset, 399);
+	assert_int_equal(region.fd_count, 1);
+	vfm_vfio_user_region_clear(&region);
+	pair_free(pair);
+	assert_int_equal(count_fds(), fds);
 }
 
 static bool send_io_fds(struct fake *fake, struct fake_message *msg)
@@ -986,6 +1030,89 @@ static void silence_has_a_limit(void **state)
 	pair_free(pair);
 }
 
+/* Stop reading from the first reset on, until the test lets go. */
+static sem_t go_on;
+
+static bool stop_reading(struct fake *fake, struct fake_message *msg)
+{
+	if (msg->header.command != VFM_VFIO_USER_DEVICE_RESET)
+		return false;
+	sem_post(&fake->seen);
+	sem_wait(&go_on);
+	fake_die(fake);
+	return true;
+}
+
+/* @client and a server that reads no more, and owes the answer to a reset. */
+static void make_deaf(struct pair *pair, const struct vfm_vfio_user_options *options)
+{
+	assert_int_equal(sem_init(&go_on, 0, 0), 0);
+	pair->fake.hook = stop_reading;
+	pair_start(pair, options);
+	assert_int_equal(vfm_vfio_user_reset(pair->client), -ETIMEDOUT);
+	wait_seen(&pair->fake);
+}
+
+static void full_socket_in_a_message_loses_the_server(void **state)
+{
+	struct vfm_vfio_user_options options = impatient(50);
+	struct pair *pair = pair_new();
+	unsigned char *buf = calloc(1, MIB);
+
+	options.request_timeout_ms = 1500;
+	options.data_chunk = MIB;
+	make_deaf(pair, &options);
+	assert_int_equal(vfm_vfio_user_mig_data_write(pair->client, buf, MIB), -ENOTCONN);
+	assert_lost(pair->client, "took a part of a message");
+	sem_post(&go_on);
+	free(buf);
+	pair_free(pair);
+}
+
+struct deaf {
+	struct vfm_vfio_user *client;
+	int ret;
+	atomic_bool done;
+};
+
+static void *write_to_deaf(void *arg)
+{
+	struct deaf *deaf = arg;
+
+	deaf->ret = vfm_vfio_user_mig_data_write(deaf->client, "data", 4);
+	deaf->done = true;
+	return NULL;
+}
+
+/* The socket is full before the first byte: the call can go without harm to the connection. */
+static void full_socket_before_a_message_is_harmless(void **state)
+{
+	struct vfm_vfio_user_options options = impatient(50);
+	struct pair *pair = pair_new();
+	struct deaf deaf = {0};
+	char junk[4096] = {0};
+	pthread_t thread;
+	uint32_t byte;
+
+	options.request_timeout_ms = 1500;
+	make_deaf(pair, &options);
+	while (send(pair->fake.client_fd, junk, sizeof(junk), MSG_DONTWAIT) > 0)
+		;
+	assert_int_equal(vfm_vfio_user_region_read(pair->client, 0, 0, &byte, 4), -ETIMEDOUT);
+	assert_int_equal(vfm_vfio_user_lost(pair->client, NULL, 0), 0);
+	deaf.client = pair->client;
+	assert_int_equal(pthread_create(&thread, NULL, write_to_deaf, &deaf), 0);
+	while (!deaf.done) {
+		vfm_vfio_user_cancel(pair->client);
+		sched_yield();
+	}
+	pthread_join(thread, NULL);
+	assert_int_equal(deaf.ret, -ECANCELED);
+	assert_int_equal(vfm_vfio_user_lost(pair->client, NULL, 0), 0);
+	sem_post(&go_on);
+	pair_free(pair);
+}
+
 static atomic_int lost_calls;
 static char lost_why[VFM_VFIO_USER_WHY_MAX];
 
@@ -1214,6 +1341,64 @@ static void device_tells_what_it_is(void **state)
 	pair_free(pair);
 }
 
+static void device_tells_reinit(void **state)
+{
+	struct pair *pair = pair_new();
+	struct device_precopy precopy;
+	struct vfm_device *dev;
+	uint64_t size;
+
+	pair->fake.precopy_flags = VFM_PRECOPY_INFO_REINIT;
+	pair_start(pair, NULL);
+	dev = device_of(pair);
+	assert_int_equal(dev->ops->precopy_info(dev, &precopy), -EINVAL);
+	assert_int_equal(vfm_device_set_state(dev, VFM_STATE_PRE_COPY, NULL), 0);
+	assert_int_equal(dev->ops->precopy_info(dev, &precopy), 0);
+	assert_int_equal(precopy.initial_bytes, 1000);
+	assert_int_equal(precopy.dirty_bytes, 2000);
+	assert_true(precopy.reinit);
+	assert_int_equal(dev->ops->stop_copy_size(dev, &size), 0);
+	assert_int_equal(size, 12345);
+	vfm_device_free(dev);
+	pair_free(pair);
+}
+
+static bool refuse_config(struct fake *fake, struct fake_message *msg)
+{
+	if (msg->header.command != VFM_VFIO_USER_REGION_READ)
+		return false;
+	fake_reply(fake, msg, EINVAL, NULL, 0);
+	return true;
+}
+
+static void device_without_identity(void **state)
+{
+	struct pair *pair = pair_new();
+	struct vfm_device *dev;
+
+	pair->fake.hook = refuse_config;
+	pair_start(pair, NULL);
+	dev = device_of(pair);
+	assert_int_equal(dev->info.pci_vendor, 0xffff);
+	assert_int_equal(dev->info.pci_subsystem, 0xffff);
+	assert_int_equal(dev->info.mig_flags, 7);
+	vfm_device_free(dev);
+	pair_free(pair);
+}
+
+static void impossible_state_is_refused(void **state)
+{
+	struct pair *pair = pair_new();
+	enum vfm_state seen;
+	struct vfm_device *dev;
+
+	pair->fake.state = VFM_STATE_COUNT;
+	pair_start(pair, NULL);
+	assert_int_equal(vfm_vfio_user_get_mig_state(pair->client, &seen), -EPROTO);
+	assert_int_equal(vfm_device_new_vfio_user(pair->client, "nic0", &dev), -EPROTO);
+	pair_free(pair);
+}
+
 static void device_degrades(void **state)
 {
 	struct pair *pair = pair_new();
@@ -1387,6 +1572,7 @@ int main(void)
 		cmocka_unit_test(connects_by_path),
 		cmocka_unit_test(tells_device_and_regions),
 		cmocka_unit_test(bad_regions_are_refused),
+		cmocka_unit_test(long_region_is_asked_for_again),
 		cmocka_unit_test(io_fds_are_checked),
 		cmocka_unit_test(interrupts_arrive),
 		cmocka_unit_test(regions_are_read_and_written),
@@ -1405,12 +1591,17 @@ int main(void)
 		cmocka_unit_test(unexpected_fds_are_closed),
 		cmocka_unit_test(late_reply_is_thrown_away),
 		cmocka_unit_test(silence_has_a_limit),
+		cmocka_unit_test(full_socket_before_a_message_is_harmless),
+		cmocka_unit_test(full_socket_in_a_message_loses_the_server),
 		cmocka_unit_test(loss_is_told_once),
 		cmocka_unit_test(one_data_request_at_a_time),
 		cmocka_unit_test(cancel_wakes_data_but_not_mmio),
 		cmocka_unit_test(shutdown_wakes_everybody),
 		cmocka_unit_test(mmio_goes_on_beside_data),
 		cmocka_unit_test(device_tells_what_it_is),
+		cmocka_unit_test(impossible_state_is_refused),
+		cmocka_unit_test(device_without_identity),
+		cmocka_unit_test(device_tells_reinit),
 		cmocka_unit_test(device_degrades),
 		cmocka_unit_test(device_without_migration_is_still_one),
 		cmocka_unit_test(device_found_in_stop),

@@ -307,6 +307,16 @@ static void fill_error_extreme(struct any *any)
 	fill_name(any->error.text, VFM_ERROR_TEXT_MAX, 0);
 }
 
+static void fill_ack(struct any *any)
+{
+	any->ack.device = 3;
+}
+
+static void fill_ack_all(struct any *any)
+{
+	any->ack.device = WIRE_ACK_ALL;
+}
+
 #define PAGES(n)    ((n) * VFM_PAGE_SIZE)
 #define LAST_STREAM (WIRE_STREAM_END - 1)
 
@@ -359,6 +369,9 @@ const struct sample samples[] = {
 	HEAD("abort", WIRE_ABORT, fill_error),
 	HEAD("abort-plain", WIRE_ABORT, fill_error_plain),
 	HEAD("abort-extreme", WIRE_ABORT, fill_error_extreme),
+	HEAD("ack", WIRE_ACK, fill_ack),
+	HEAD("ack-all", WIRE_ACK, fill_ack_all),
+	BULK("device-initial", WIRE_DEVICE, WIRE_FLAG_INITIAL, WIRE_STREAM_DEVICE, 0, fill_bulk),
 };
 const unsigned sample_count = ARRAY_SIZE(samples);
 

@@ -37,6 +37,7 @@ BY_SIZE(ready, ready)
 BY_HEADER(memory, memory)
 BY_HEADER(bulk, bulk)
 BY_SIZE(credit, credit)
+BY_SIZE(ack, ack)
 BY_SIZE(round, round)
 BY_SIZE(prepare, prepare)
 BY_SIZE(prepared, prepared)
@@ -63,6 +64,7 @@ static const struct codec codecs[] = {
 	[WIRE_RUNNING] = CODEC(running),
 	[WIRE_REPORT] = CODEC(report),
 	[WIRE_ABORT] = CODEC(error),
+	[WIRE_ACK] = CODEC(ack),
 };
 
 static const struct codec *codec_of(uint16_t type)

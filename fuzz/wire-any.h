@@ -16,6 +16,7 @@ struct any {
 		struct wire_memory memory;
 		struct wire_bulk bulk;
 		struct wire_credit credit;
+		struct wire_ack ack;
 		struct wire_round round;
 		struct wire_prepare prepare;
 		struct wire_prepared prepared;

@@ -15,7 +15,7 @@
 #include "wire/rules.h"
 #include "wire/text.h"
 
-#define TYPES_END (WIRE_ABORT + 1)
+#define TYPES_END (WIRE_ACK + 1)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -184,6 +184,11 @@ static void same_credit(const struct any *sent, const struct any *got)
 	SAME(load_ns);
 }
 
+static void same_ack(const struct any *sent, const struct any *got)
+{
+	assert_int_equal(sent->ack.device, got->ack.device);
+}
+
 static void same_round(const struct any *sent, const struct any *got)
 {
 	const struct wire_round *a = &sent->round, *b = &got->round;
@@ -275,6 +280,7 @@ static same_fn *const same[TYPES_END] = {
 	[WIRE_RUNNING] = same_running,
 	[WIRE_REPORT] = same_report,
 	[WIRE_ABORT] = same_error,
+	[WIRE_ACK] = same_ack,
 };
 
 static void round_trip(struct fixture *fx, const struct sample *sample)
@@ -519,6 +525,8 @@ static const struct poke pokes[] = {
 	POKE("vm-state", wire_bulk_le, offset, UINT64_MAX),
 	POKE("credit", wire_credit_le, device, VFM_DEVICES_MAX),
 	POKE("credit", wire_credit_le, reserved, 1),
+	POKE("ack", wire_ack_le, device, VFM_DEVICES_MAX),
+	POKE("ack", wire_ack_le, reserved, 1),
 	POKE("report", wire_report_le, device_count, 0),
 	POKE("report", wire_report_le, device_count, 2),
 	POKE("report", wire_report_le, device_count, UINT32_MAX),

@@ -81,6 +81,29 @@ struct vfm_event {
 	enum vfm_state state;
 };
 
+/**
+ * Before it switches over, the source waits until the devices' initial bytes are loaded on the
+ * destination, and so until what they need there is allocated.
+ */
+enum vfm_ack_mode {
+	VFM_ACK_PER_DEVICE, /**< each device acks by itself, and is asked again after a REINIT */
+	VFM_ACK_LEGACY,     /**< one ack for all devices, once */
+	VFM_ACK_OFF,        /**< does not wait */
+};
+
+/**
+ * What a session offers its peer, by number, so that a fleet can be upgraded host by host: set the
+ * older number on the newer end. Numbers are never reused.
+ */
+enum vfm_profile {
+	VFM_PROFILE_NEWEST = 0, /**< all that this library has */
+	VFM_PROFILE_LEGACY = 1, /**< "legacy": acks in the legacy way only, no REINIT */
+	VFM_PROFILE_REINIT = 2, /**< "reinit": acks per device, and again after a REINIT */
+};
+
+/** The profile's name ("reinit"), NULL: there is none of that number. */
+const char *vfm_profile_name(enum vfm_profile profile);
+
 /** Settings of a session. Start from vfm_options_init and change what you need. */
 struct vfm_options {
 	size_t size; /**< sizeof(struct vfm_options), set by vfm_options_init */
@@ -104,6 +127,17 @@ struct vfm_options {
 	 *  also how long a data request can hold up other requests to the same device. Default
 	 *  256 KiB. */
 	uint32_t device_chunk;
+	/** Default VFM_ACK_PER_DEVICE. Both ends must have a way in common, else they refuse. */
+	enum vfm_ack_mode switchover_ack;
+	/** Default VFM_PROFILE_NEWEST. */
+	enum vfm_profile profile;
+	/** How often vCPUs may be stopped and started again because a device had new initial bytes at
+	 *  the last moment, before the migration fails. At least 1, default 5. */
+	uint32_t max_switchover_attempts;
+	/** What a transition counts for whose time was not measured yet, ns. Default 1 ms. */
+	uint64_t transition_estimate_ns;
+	/** 1: transitions one device at a time, in their order, for debugging. Default 0. */
+	int serial_transitions;
 
 	/** Threads by the VMM; NULL: by the library. Copied. */
 	const struct vfm_thread_hooks *threads;
@@ -136,6 +170,9 @@ struct vfm_progress {
 	uint64_t bandwidth;             /**< bytes per second, as measured; 0: not known yet */
 	uint64_t dirty_rate;            /**< bytes per second of guest memory, last round */
 	uint64_t predicted_downtime_ns; /**< VFM_SIZE_UNKNOWN before the first round ended */
+	unsigned pending_acks;          /**< that the switchover waits for */
+	unsigned switchover_attempts;   /**< vCPUs stopped so far */
+	char waiting_for[VFM_ERROR_TEXT_MAX]; /**< why the last round did not switch over, "" */
 };
 
 /** Where the downtime goes; all ns. The same terms are predicted and measured. */
@@ -168,6 +205,28 @@ int vfm_destination_new(const struct vfm_region *regions, unsigned count,
 /** Add a device, borrowed until the session is freed. EEXIST (name), EBUSY (started), ENOSPC. */
 int vfm_source_add_device(struct vfm_source *source, struct vfm_device *device);
 int vfm_destination_add_device(struct vfm_destination *destination, struct vfm_device *device);
+
+/**
+ * A part of the VMM that has to stop and start in a certain order with the devices: with a negative
+ * priority before them, else after them, ascending. Starting goes the other way round. Called on
+ * the steering thread with the vCPUs stopped. On the source, start is called only after a failure,
+ * for those that were stopped.
+ */
+struct vfm_handler {
+	size_t size; /**< sizeof(struct vfm_handler) */
+	int priority;
+	void *opaque;
+	int (*stop)(void *opaque);  /**< 0 or -errno: the migration fails and the VM goes on */
+	int (*start)(void *opaque); /**< 0 or -errno */
+	char name[VFM_NAME_MAX];    /**< for errors */
+};
+
+#define VFM_HANDLERS_MAX 32u
+
+/** Copied. ENOSPC, EBUSY (started), EINVAL. */
+int vfm_source_add_handler(struct vfm_source *source, const struct vfm_handler *handler);
+int vfm_destination_add_handler(struct vfm_destination *destination,
+				const struct vfm_handler *handler);
 
 /**
  * What stands against a migration now, as one line per reason, at most @max. Returns how many

@@ -47,6 +47,10 @@ int destination_answer_hello(struct session *s)
 	if (r)
 		return r;
 	reply.version = choose_version(&hello);
+	reply.features = reply.version ? hello.features & session_offer(s) : 0;
+	s->features = reply.features & WIRE_FEATURE_ACK_PER_DEVICE ?
+			      WIRE_FEATURE_ACK_PER_DEVICE :
+			      reply.features;
 	memcpy(s->token, hello.token, sizeof(s->token));
 	link_control(s->link, WIRE_HELLO_REPLY, head, wire_put_hello_reply(head, &reply));
 	return reply.version ? 0 : -EPROTONOSUPPORT;
@@ -59,10 +63,11 @@ static void add_reason(struct wire_answer *answer, const char *fmt, ...)
 {
 	va_list ap;
 
-	if (answer->count == WIRE_REASONS_MAX)
+	/* What does not fit is counted, and told as "and N more". */
+	if (answer->count++ >= WIRE_REASONS_MAX)
 		return;
 	va_start(ap, fmt);
-	vsnprintf(answer->reasons[answer->count++], VFM_ERROR_TEXT_MAX, fmt, ap);
+	vsnprintf(answer->reasons[answer->count - 1], VFM_ERROR_TEXT_MAX, fmt, ap);
 	va_end(ap);
 }
 
@@ -123,6 +128,7 @@ static void compare_device(struct worker *w, const struct wire_describe *d,
 		add_reason(answer, "device %s: the source has none of that name", here->name);
 		return;
 	}
+	w->peer_precopy = there->mig_flags & VFM_MIG_PRE_COPY;
 	if (strcmp(there->backend, here->backend))
 		add_reason(answer, "device %s: %s on the source, %s here", here->name,
 			   there->backend, here->backend);
@@ -204,7 +210,7 @@ static int judge(struct session *s, struct wire_describe *d, struct wire_answer 
 	if (r)
 		return r;
 	destination_compare(s, d, answer);
-	for (unsigned i = 0; i < answer->count; i++)
+	for (unsigned i = 0; i < MIN(answer->count, WIRE_REASONS_MAX); i++)
 		session_log(s, VFM_LOG_ERROR, "the source's VM does not fit: %s",
 			    answer->reasons[i]);
 	send_answer(s, answer);
@@ -287,8 +293,9 @@ int destination_setup(struct session *s)
 	pthread_mutex_lock(&s->lock);
 	s->link->accept_data = true;
 	pthread_mutex_unlock(&s->lock);
-	workers_load(s);
+	workers_pump(s);
 	link_control(s->link, WIRE_READY, head, wire_put_ready(head, &ready));
+	s->handlers_stopped = s->handler_count; /* the VM stands still */
 	return 0;
 }
 

@@ -113,7 +113,10 @@ static int check_devices(struct session *s)
 
 	for (unsigned i = 0; i < s->device_count; i++)
 		s->workers[i]->target = VFM_STATE_STOP;
-	workers_post(s, job_transition);
+	if (s->options.serial_transitions)
+		workers_run(s, job_transition, 0);
+	else
+		workers_post(s, job_transition);
 	vm = s->vm.load(s->vm_opaque, buffer_data(&s->vm_state), buffer_size(&s->vm_state));
 	r = workers_wait(s, 0);
 	if (!r && vm)

@@ -86,10 +86,14 @@ static int start_vm(struct session *s)
 {
 	struct wire_running *running = &destination_of(s)->running;
 	uint64_t devices;
-	int r = workers_run(s, job_run_p2p, 0);
+	int r = session_start_handlers(s, false);
 
 	if (!r)
+		r = workers_run(s, job_run_p2p, 0);
+	if (!r)
 		r = workers_transition(s, VFM_STATE_RUNNING);
+	if (!r)
+		r = session_start_handlers(s, true);
 	if (r)
 		return r;
 	devices = clock_ns();
@@ -124,6 +128,7 @@ int destination_commit(struct session *s)
 		session_log(s, VFM_LOG_ERROR, "the VM belongs to this side and could not be started");
 		link_abort(s);
 		link_flush_abort(s);
+		link_stop(s);
 	}
 	return r;
 }

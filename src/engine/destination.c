@@ -37,6 +37,12 @@ VFM_API int vfm_destination_add_device(struct vfm_destination *destination,
 	return session_add_device(&destination->session, device);
 }
 
+VFM_API int vfm_destination_add_handler(struct vfm_destination *destination,
+					const struct vfm_handler *handler)
+{
+	return session_add_handler(&destination->session, handler);
+}
+
 /* Ends with the session: completed, given up, or the VM is here and could not be started. */
 static void destination_run(void *arg)
 {

@@ -260,6 +260,7 @@ int source_release(struct session *s)
 	take_report(s);
 	link_control(s->link, WIRE_BYE, NULL, 0);
 	link_flush_abort(s);
+	link_stop(s);
 	look(s);
 	for (unsigned i = 0; i < s->device_count; i++)
 		s->workers[i]->target = VFM_STATE_STOP;

@@ -186,14 +186,69 @@ void link_abort(struct session *s)
 		error.stage = s->stage;
 		strcpy(error.text, "cancelled");
 	}
-	/* The peer knows what it told us itself. */
-	if (head && s->link && !error.remote)
+	/* The peer knows what it told us itself, and waits for us to hang up. */
+	if (error.remote)
+		link_stop(s);
+	else if (head && s->link)
 		link_control(s->link, WIRE_ABORT, head, wire_put_error(head, &error));
 	free(head);
 }
 
+/* The peer has hung up, or there is no link. */
+static bool link_over(struct session *s, void *arg UNUSED)
+{
+	return !s->link || s->link->error;
+}
+
+/* To close at once might cost the peer the last words: unread data here makes the kernel reset the
+ * connection, and what is under way is lost. So the peer closes first, if it does so soon. */
 void link_flush_abort(struct session *s)
 {
-	session_wait(s, link_flushed, NULL, clock_ns() + SESSION_FLUSH_MS * NS_PER_MSEC,
-		     SESSION_WAIT_UNDO);
+	uint64_t deadline = clock_ns() + SESSION_FLUSH_MS * NS_PER_MSEC;
+
+	session_wait(s, link_flushed, NULL, deadline, SESSION_WAIT_UNDO | SESSION_WAIT_NO_LINK);
+	session_wait(s, link_over, NULL, deadline, SESSION_WAIT_UNDO | SESSION_WAIT_NO_LINK);
+}
+
+/* Bytes and frames that went out so far, of any kind; with the lock held. */
+static uint64_t link_moved(const struct link *link)
+{
+	return link->memory_bytes + link->device_bytes + link->pages + link->control.count;
+}
+
+struct moving {
+	session_condition *condition;
+	uint64_t moved;
+	bool held;
+};
+
+/* Holds as well when something has moved since the last look. */
+static bool holds_or_moved(struct session *s, void *arg)
+{
+	struct moving *m = arg;
+	uint64_t now = link_moved(s->link);
+
+	m->held = m->condition(s, NULL);
+	if (m->held || now == m->moved)
+		return m->held;
+	m->moved = now;
+	return true;
+}
+
+int link_wait_moving(struct session *s, session_condition *condition)
+{
+	struct moving m = { .condition = condition };
+	int r;
+
+	do {
+		uint64_t now = clock_ns(), patience = s->options.peer_timeout_ns;
+
+		r = session_wait(s, holds_or_moved, &m,
+				 patience > UINT64_MAX - now ? UINT64_MAX : now + patience, 0);
+	} while (!r && !m.held);
+	if (r == -ENOTCONN)
+		return session_link_failed(s);
+	if (r == -ETIMEDOUT)
+		return session_failf(s, ETIMEDOUT, "the peer takes no more data");
+	return r;
 }

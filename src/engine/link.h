@@ -83,6 +83,9 @@ int link_send_vm_state(struct link *link, const void *data, size_t size);
 session_condition link_flushed;
 /* All blocks of all devices, the last ones too, are in the socket. */
 session_condition link_devices_sent;
+/* Wait until @condition holds. A peer that takes nothing for options.peer_timeout_ns is a failure:
+ * a stopped VM must not wait for ever. */
+int link_wait_moving(struct session *s, session_condition *condition);
 /* Tell the peer why, as well as it can be done, and give it a moment to go out. */
 void link_abort(struct session *s);
 void link_flush_abort(struct session *s);

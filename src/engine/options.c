@@ -20,6 +20,8 @@ VFM_API void vfm_options_init(struct vfm_options *options)
 		.doubt_timeout_ns = 60 * NS_PER_SEC,
 		.unknown_stop_copy_size = UINT64_C(1) << 30,
 		.device_chunk = CHUNK_DEFAULT,
+		.max_switchover_attempts = 5,
+		.transition_estimate_ns = NS_PER_MSEC,
 	};
 }
 
@@ -73,6 +75,46 @@ static int check_chunk(struct session *s)
 	return 0;
 }
 
+static const struct {
+	const char *name;
+	uint64_t features;
+} profiles[] = {
+	[VFM_PROFILE_LEGACY] = { "legacy", WIRE_FEATURE_ACK_LEGACY },
+	[VFM_PROFILE_REINIT] = { "reinit", WIRE_FEATURE_ACK_LEGACY | WIRE_FEATURE_ACK_PER_DEVICE },
+};
+
+VFM_API const char *vfm_profile_name(enum vfm_profile profile)
+{
+	if (profile == VFM_PROFILE_NEWEST)
+		profile = ARRAY_SIZE(profiles) - 1;
+	return (unsigned)profile < ARRAY_SIZE(profiles) ? profiles[profile].name : NULL;
+}
+
+uint64_t session_offer(const struct session *s)
+{
+	static const uint64_t wanted[] = {
+		[VFM_ACK_PER_DEVICE] = WIRE_FEATURE_ACK_LEGACY | WIRE_FEATURE_ACK_PER_DEVICE,
+		[VFM_ACK_LEGACY] = WIRE_FEATURE_ACK_LEGACY,
+		[VFM_ACK_OFF] = 0,
+	};
+	unsigned profile = s->options.profile;
+
+	if (profile == VFM_PROFILE_NEWEST)
+		profile = ARRAY_SIZE(profiles) - 1;
+	return wanted[s->options.switchover_ack] & profiles[profile].features;
+}
+
+static int check_modes(struct session *s)
+{
+	if ((unsigned)s->options.switchover_ack > VFM_ACK_OFF)
+		return error_set(&s->error, EINVAL, "switchover_ack is none of its values");
+	if (!vfm_profile_name(s->options.profile))
+		return error_set(&s->error, EINVAL, "there is no profile of that number");
+	if (!s->options.max_switchover_attempts)
+		return error_set(&s->error, EINVAL, "max_switchover_attempts must not be 0");
+	return 0;
+}
+
 int options_copy(struct session *s, const struct vfm_vm_ops *ops, const struct vfm_options *options)
 {
 	int r = copy_ops(s, ops);
@@ -81,5 +123,7 @@ int options_copy(struct session *s, const struct vfm_vm_ops *ops, const struct v
 		r = copy_options(s, options);
 	if (!r)
 		r = copy_hooks(s);
-	return r ? r : check_chunk(s);
+	if (!r)
+		r = check_chunk(s);
+	return r ? r : check_modes(s);
 }

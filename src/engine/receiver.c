@@ -11,6 +11,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/error.h"
+#include "engine/acks.h"
 #include "engine/link.h"
 #include "engine/worker.h"
 
@@ -47,21 +48,22 @@ static int read_channel(void *opaque, void *buf, size_t size)
 	return channel_recv(link->channel, &iov, 1);
 }
 
-/* A destination that owns the VM starts it whatever its source says from then on. */
-static bool beyond_reproach(struct session *s)
+/* Behind the commit a peer's nonsense ends a link and decides nothing: the destination starts the
+ * VM that it owns, and the source asks again over another link. */
+static bool handed_over(struct session *s)
 {
-	bool owned;
+	bool committed;
 
 	pthread_mutex_lock(&s->lock);
-	owned = s->side == SESSION_DESTINATION && s->committed;
+	committed = s->committed;
 	pthread_mutex_unlock(&s->lock);
-	return owned;
+	return committed;
 }
 
 /* The peer's fault: it becomes the session's failure, with the reason. */
 static int refuse(struct link *link, const char *why)
 {
-	if (beyond_reproach(link->s))
+	if (handed_over(link->s))
 		return -EPROTO;
 	return session_failf(link->s, EPROTO, "%s", why);
 }
@@ -117,6 +119,7 @@ static int take_device(struct link *link, struct wire_frame *f)
 	b->offset = bulk.offset;
 	b->digest = bulk.digest;
 	b->last = f->header.flags & WIRE_FLAG_LAST;
+	b->initial = f->header.flags & WIRE_FLAG_INITIAL;
 	r = b->size ? read_channel(link, b->data, b->size) : 0;
 	t->device_offset[number] += b->size;
 	t->device_last[number] = b->last;
@@ -190,6 +193,21 @@ static int take_credit(struct link *link, struct wire_frame *f)
 	return r ? refuse(link, "credit for data that was not sent") : 0;
 }
 
+static int take_ack(struct link *link, struct wire_frame *f)
+{
+	struct wire_ack ack;
+	int r = wire_get_ack(f->head, f->header.head, &ack);
+
+	pthread_mutex_lock(&link->s->lock);
+	if (!r)
+		r = acks_take(link->s, &ack);
+	pthread_mutex_unlock(&link->s->lock);
+	if (r)
+		return refuse(link, "an ack for nothing that was asked");
+	session_wake(link->s);
+	return 0;
+}
+
 /* ---- control ---- */
 
 static int take_message(struct link *link, struct wire_frame *f)
@@ -238,7 +256,7 @@ static int take_abort(struct link *link, struct wire_frame *f)
 	if (wire_get_error(f->head, f->header.head, &error))
 		return refuse(link, "an abort is not well formed");
 	error.remote = 1;
-	if (beyond_reproach(link->s))
+	if (link->s->side == SESSION_DESTINATION && handed_over(link->s))
 		return -ECONNRESET;
 	return session_fail(link->s, &error);
 }
@@ -268,6 +286,7 @@ static const struct {
 	[WIRE_RUNNING] = { TO_SOURCE, take_message },
 	[WIRE_REPORT] = { TO_SOURCE, take_message },
 	[WIRE_BYE] = { TO_DESTINATION, take_message },
+	[WIRE_ACK] = { TO_SOURCE, take_ack },
 	[WIRE_ABORT] = { TO_SOURCE | TO_DESTINATION, take_abort },
 };
 
@@ -283,18 +302,29 @@ static int take(struct link *link, struct wire_frame *f)
 	return rows[type].take(link, f);
 }
 
-/* Ends when the link is stopped, the peer has gone, or the first wrong byte has come. */
+static int receive(struct link *link, struct wire_input *input)
+{
+	struct receiver *t = link->receiver;
+	int r = wire_read_frame(input, &t->sequences, &t->frame);
+
+	if (!r)
+		return take(link, &t->frame);
+	if (r == -EBADMSG)
+		return refuse(link, "a frame arrived altered");
+	return r == -EPROTO ? refuse(link, "the peer broke the protocol") : r;
+}
+
+/* Ends when the link is stopped, the peer has gone, or the first wrong byte has come. Where that is
+ * the session's failure the link stays for the sender, which tells the peer why. */
 void receiver_run(void *arg)
 {
 	struct link *link = arg;
-	struct receiver *t = link->receiver;
 	struct wire_input input = { read_channel, link };
 	int r;
 
-	do {
-		r = wire_read_frame(&input, &t->sequences, &t->frame);
-		if (!r)
-			r = take(link, &t->frame);
-	} while (!r);
-	link_lost(link, r);
+	do
+		r = receive(link, &input);
+	while (!r);
+	if ((r != -EPROTO && r != -EBADMSG) || handed_over(link->s))
+		link_lost(link, r);
 }

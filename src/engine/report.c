@@ -136,8 +136,45 @@ static json *device_json(const struct session *s, const struct worker *w)
 	json_object_object_add(o, "stopcopy_bytes", number(w->stopcopy_bytes));
 	json_object_object_add(o, "loaded_bytes", number(w->consumed));
 	json_object_object_add(o, "load_ms", ms(load_ns(s, w)));
+	json_object_object_add(o, "acks", json_object_new_int((int)w->acked));
+	json_object_object_add(o, "reinits", json_object_new_int((int)w->reinits));
+	json_object_object_add(o, "reinits_without_ack",
+			       json_object_new_int(s->features & WIRE_FEATURE_ACK_PER_DEVICE ?
+							   0 :
+							   (int)w->reinits));
 	json_object_object_add(o, "arcs", arcs_json(s, w));
 	return o;
+}
+
+static json *acks_json(const struct session *s)
+{
+	const char *mode = s->features & WIRE_FEATURE_ACK_PER_DEVICE ? "per-device" :
+			   s->features				     ? "legacy" :
+								       "off";
+	json *o = json_object_new_object();
+
+	json_object_object_add(o, "mode", json_object_new_string(mode));
+	json_object_object_add(o, "profile",
+			       json_object_new_string(vfm_profile_name(s->options.profile)));
+	return o;
+}
+
+/* Those that were taken back; the one that went through is in the downtime. */
+static json *attempts_json(const struct session *s)
+{
+	json *a = json_object_new_array();
+
+	for (unsigned i = 0; i < s->attempt_count; i++) {
+		const struct attempt *t = &s->attempts[i];
+		const char *name = s->workers[t->device]->device->info.name;
+		json *o = json_object_new_object();
+
+		json_object_object_add(o, "at_ms", ms(t->stopped_ns - s->start_ns));
+		json_object_object_add(o, "cost_ms", ms(t->cost_ns));
+		json_object_object_add(o, "device", json_object_new_string(name));
+		json_object_array_add(a, o);
+	}
+	return a;
 }
 
 static const char *owner_name(enum vfm_owner owner)
@@ -171,6 +208,9 @@ static json *build(const struct session *s)
 	json_object_object_add(o, "rounds", number(s->progress.round));
 	json_object_object_add(o, "bandwidth", number(s->progress.bandwidth));
 	json_object_object_add(o, "dirty_rate", number(s->progress.dirty_rate));
+	json_object_object_add(o, "acks", acks_json(s));
+	json_object_object_add(o, "switchover_attempts", attempts_json(s));
+	json_object_object_add(o, "samples", samples_json(&s->samples));
 	json_object_object_add(o, "memory", memory_json(s));
 	for (unsigned i = 0; i < s->device_count; i++)
 		json_object_array_add(devices, device_json(s, s->workers[i]));

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "engine/acks.h"
 #include "engine/link.h"
 #include "engine/worker.h"
 
@@ -18,7 +19,7 @@ struct sender {
 	struct iovec iov[1 + WIRE_PAGES_MAX];
 };
 
-enum choice { NOTHING, CONTROL, CREDIT, MEMORY, DEVICE };
+enum choice { NOTHING, CONTROL, CREDIT, ACK, MEMORY, DEVICE };
 
 struct pick {
 	enum choice choice;
@@ -26,6 +27,7 @@ struct pick {
 	struct worker *worker;
 	struct block *block;
 	struct wire_credit credit;
+	struct wire_ack ack;
 	bool live;
 };
 
@@ -60,6 +62,14 @@ static bool pick_credit(struct link *link, struct pick *pick)
 		return true;
 	}
 	return false;
+}
+
+static bool pick_ack(struct link *link, struct pick *pick)
+{
+	if (!acks_next(link->s, &pick->ack))
+		return false;
+	pick->choice = ACK;
+	return true;
 }
 
 static bool block_ready(const struct worker *w)
@@ -114,7 +124,7 @@ static bool pick_now(struct link *link, struct pick *pick)
 		pick->choice = CONTROL;
 		return true;
 	}
-	if (pick->item || pick_credit(link, pick))
+	if (pick->item || pick_credit(link, pick) || pick_ack(link, pick))
 		return pick->choice != NOTHING;
 	if (!pick_bulk(link, pick) || must_pause(link)) {
 		pick->choice = NOTHING;
@@ -132,9 +142,9 @@ static bool anything_to_send(struct link *link)
 	if (!queue_empty(&link->control) || pick_bulk(link, &unused))
 		return true;
 	for (unsigned i = 0; i < link->s->device_count; i++)
-		if (link->s->workers[i]->credit_due)
+		if (link->s->workers[i]->credit_due || link->s->workers[i]->acks_due)
 			return true;
-	return false;
+	return link->s->legacy_ack_due;
 }
 
 /* Wait until there may be something; the steering thread may wait for just this emptiness. */
@@ -212,6 +222,14 @@ static int send_credit(struct link *link, struct pick *pick)
 	return send_frame(link, &header, link->sender->head, NULL, 0);
 }
 
+static int send_ack(struct link *link, struct pick *pick)
+{
+	struct wire_header header = { .type = WIRE_ACK };
+
+	header.head = (uint32_t)wire_put_ack(link->sender->head, &pick->ack);
+	return send_frame(link, &header, link->sender->head, NULL, 0);
+}
+
 static void pass_over(struct link *link)
 {
 	pthread_mutex_lock(&link->s->lock);
@@ -252,7 +270,7 @@ static int send_device(struct link *link, struct pick *pick)
 	struct wire_header header = {
 		.type = WIRE_DEVICE,
 		.stream = WIRE_STREAM_DEVICE + w->wire_index,
-		.flags = b->last ? WIRE_FLAG_LAST : 0,
+		.flags = (b->last ? WIRE_FLAG_LAST : 0) | (b->initial ? WIRE_FLAG_INITIAL : 0),
 		.bulk = b->size,
 	};
 	struct iovec iov = { b->data, b->size };
@@ -280,6 +298,7 @@ static int send_pick(struct link *link, struct pick *pick)
 	static int (*const send[])(struct link *, struct pick *) = {
 		[CONTROL] = send_control,
 		[CREDIT] = send_credit,
+		[ACK] = send_ack,
 		[MEMORY] = send_memory,
 		[DEVICE] = send_device,
 	};

@@ -62,6 +62,7 @@ void session_destroy(struct session *s)
 	memory_free(s->memory);
 	free(s->reasons);
 	free(s->peer_report);
+	samples_free(&s->samples);
 	close(s->wake_fd);
 	pthread_cond_destroy(&s->ended_cond);
 	pthread_mutex_destroy(&s->lock);
@@ -84,6 +85,24 @@ int session_add_device(struct session *s, struct vfm_device *device)
 	s->workers[s->device_count]->index = s->device_count;
 	s->workers[s->device_count]->wire_index = s->device_count;
 	s->device_count++;
+	return 0;
+}
+
+int session_add_handler(struct session *s, const struct vfm_handler *handler)
+{
+	unsigned at = s->handler_count;
+
+	if (s->thread_started)
+		return -EBUSY;
+	if (handler->size != sizeof(*handler) || !handler->stop || !handler->start ||
+	    !memchr(handler->name, 0, sizeof(handler->name)))
+		return -EINVAL;
+	if (at == VFM_HANDLERS_MAX)
+		return -ENOSPC;
+	for (; at && s->handlers[at - 1].priority > handler->priority; at--)
+		s->handlers[at] = s->handlers[at - 1];
+	s->handlers[at] = *handler;
+	s->handler_count++;
 	return 0;
 }
 
@@ -333,6 +352,41 @@ void session_end(struct session *s, enum vfm_status status)
 	s->ended = true;
 	pthread_cond_broadcast(&s->ended_cond);
 	pthread_mutex_unlock(&s->lock);
+}
+
+int session_stop_handlers(struct session *s, bool before_devices)
+{
+	while (s->handlers_stopped < s->handler_count) {
+		struct vfm_handler *h = &s->handlers[s->handlers_stopped];
+		int r;
+
+		if ((h->priority < 0) != before_devices)
+			return 0;
+		r = h->stop(h->opaque);
+		if (r)
+			return session_failf(s, -r, "the VMM's handler %s did not stop", h->name);
+		s->handlers_stopped++;
+	}
+	return 0;
+}
+
+int session_start_handlers(struct session *s, bool before_devices)
+{
+	int result = 0;
+
+	while (s->handlers_stopped) {
+		struct vfm_handler *h = &s->handlers[s->handlers_stopped - 1];
+		int r;
+
+		if ((h->priority < 0) != before_devices)
+			break;
+		s->handlers_stopped--;
+		r = h->start(h->opaque);
+		if (r)
+			result = session_failf(s, -r, "the VMM's handler %s did not start",
+					       h->name);
+	}
+	return result;
 }
 
 int session_stop_vcpus(struct session *s)

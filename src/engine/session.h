@@ -32,6 +32,7 @@
 #include "base/buffer.h"
 #include "base/thread.h"
 #include "engine/policy.h"
+#include "engine/samples.h"
 #include "engine/timeline.h"
 #include "memory/memory.h"
 #include "wire/wire.h"
@@ -42,9 +43,17 @@ enum {
 	SESSION_BLOCKS_MAX = 8,
 	SESSION_BLOCK_BYTES = 16 << 20,    /* of all devices together, on each side */
 	SESSION_FLUSH_MS = 1000,           /* for the last word to a peer */
+	SESSION_ATTEMPTS_MAX = 64,         /* that the report has room for */
 };
 
 enum session_side { SESSION_SOURCE, SESSION_DESTINATION };
+
+/* An attempt to switch over that a device's new initial bytes ended. */
+struct attempt {
+	uint64_t stopped_ns; /* the vCPUs stopped */
+	uint64_t cost_ns;    /* until they ran again */
+	unsigned device;
+};
 
 /* A control frame that arrived. */
 struct message {
@@ -71,6 +80,8 @@ struct session {
 	uint32_t device_chunk;      /* bytes of device data in a frame */
 	unsigned device_blocks;     /* blocks of each device */
 	uint8_t token[WIRE_TOKEN_SIZE];
+	struct vfm_handler handlers[VFM_HANDLERS_MAX]; /* ascending priority */
+	unsigned handler_count;
 	int wake_fd;                /* eventfd: the steering thread looks again */
 	struct thread thread;
 	uint64_t start_ns;
@@ -94,11 +105,18 @@ struct session {
 	struct vfm_progress progress;
 	struct timeline timeline;
 	struct wire_report *peer_report; /* source: what the destination measured */
+	uint64_t features;          /* enum wire_feature that both ends have and want */
+	bool legacy_acked;          /* source: the one ack came */
+	bool legacy_ack_due;        /* destination: the sender tells */
+	struct attempt attempts[SESSION_ATTEMPTS_MAX];
+	unsigned attempt_count;
+	struct samples samples;
 
 	/* The steering thread's own. */
 	struct link *link;
 	struct greeter *greeter;    /* destination: connections that have not said hello yet */
 	enum wire_fate fate;        /* destination: what it tells a source that asks */
+	unsigned handlers_stopped;  /* a prefix of `handlers` */
 	bool vcpus_stopped;
 	bool tracking;              /* dirty_start succeeded */
 	uint64_t stopped_ns;        /* last vCPU stopped */
@@ -117,6 +135,10 @@ int session_init(struct session *s, enum session_side side, const struct vfm_reg
 void session_destroy(struct session *s);
 
 int session_add_device(struct session *s, struct vfm_device *device);
+int session_add_handler(struct session *s, const struct vfm_handler *handler);
+
+/* What this side offers (enum wire_feature), by its options. */
+uint64_t session_offer(const struct session *s);
 
 /* Fix the sizes of blocks and start workers and the steering thread in @run. */
 int session_start(struct session *s, void (*run)(void *opaque));
@@ -170,6 +192,11 @@ void session_event(struct session *s, enum vfm_event_type type, const char *devi
 int session_link_failed(struct session *s);
 /* The outcome: status, last event, ended. */
 void session_end(struct session *s, enum vfm_status status);
+
+/* The VMM's handlers of priorities below 0 (@before_devices) or the others, in their order; a
+ * failure is the session's. And back, as far as they were stopped. */
+int session_stop_handlers(struct session *s, bool before_devices);
+int session_start_handlers(struct session *s, bool before_devices);
 
 /* vCPUs, with the events that belong to it. */
 int session_stop_vcpus(struct session *s);

@@ -21,12 +21,26 @@ static int make_token(struct session *s)
 	return 0;
 }
 
+/* The better of the ways that both have; none, where one was wanted, is a refusal. */
+static int agree(struct session *s, uint64_t offered, uint64_t common)
+{
+	if (offered && !common)
+		return session_failf(s, EPROTONOSUPPORT,
+				     "the ends have no way of switchover acks in common: set the "
+				     "same profile, or switchover-ack=off, on both");
+	if (common & WIRE_FEATURE_ACK_PER_DEVICE)
+		common &= ~(uint64_t)WIRE_FEATURE_ACK_LEGACY;
+	s->features = common;
+	return 0;
+}
+
 int source_hello(struct session *s)
 {
 	struct wire_hello hello = {
 		.version = WIRE_VERSION,
 		.version_low = WIRE_VERSION_LOW,
 		.intent = WIRE_INTENT_MIGRATE,
+		.features = session_offer(s),
 	};
 	struct wire_hello_reply reply;
 	uint8_t head[256];
@@ -43,9 +57,9 @@ int source_hello(struct session *s)
 	r = wire_get_hello_reply(m->head, m->header.head, &reply);
 	free(m);
 	if (r || reply.version < WIRE_VERSION_LOW || reply.version > WIRE_VERSION ||
-	    reply.features || reply.fate != WIRE_FATE_NONE)
+	    reply.features & ~hello.features || reply.fate != WIRE_FATE_NONE)
 		return session_failf(s, EPROTO, "the destination chose what was not offered");
-	return 0;
+	return agree(s, hello.features, reply.features);
 }
 
 /* ---- describe ---- */
@@ -226,9 +240,12 @@ void source_undo_setup(struct session *s)
 	s->tracking = false;
 }
 
+/* Harmless where nothing was stopped. */
 void source_undo_stop(struct session *s)
 {
+	session_start_handlers(s, false);
 	recover_devices(s);
+	session_start_handlers(s, true);
 	if (s->vcpus_stopped && session_run_vcpus(s))
 		session_log(s, VFM_LOG_ERROR, "the guest is stopped: its vCPUs did not start");
 }

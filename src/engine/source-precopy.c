@@ -10,9 +10,11 @@
  * went before, not when a socket buffer took it.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include "base/clock.h"
 #include "base/compiler.h"
+#include "engine/acks.h"
 #include "engine/link.h"
 #include "engine/source.h"
 #include "engine/stage.h"
@@ -21,7 +23,6 @@
 enum {
 	ROUND_MIN_NS = 10 * 1000 * 1000,   /* rounds are not shorter than that */
 	BANDWIDTH_MIN_BYTES = 4 << 20,     /* a smaller round says little about the wire */
-	ARC_DEFAULT_NS = 1000 * 1000,      /* a transition that was not seen yet */
 	VM_STATE_DEFAULT = 64 << 10,       /* VMM state that was not saved yet */
 };
 
@@ -90,6 +91,32 @@ static uint64_t load_rate(const struct worker *w)
 						    (double)w->consumed);
 }
 
+/* A transition's time as measured on this device, else as configured. */
+static uint64_t arc_ns(const struct worker *w, enum vfm_state from, enum vfm_state to)
+{
+	return w->arc_ns[from][to] ? w->arc_ns[from][to] : w->s->options.transition_estimate_ns;
+}
+
+static uint64_t stop_arcs_ns(const struct worker *w)
+{
+	bool precopy = device_can(w->device, VFM_MIG_PRE_COPY);
+	enum vfm_state runs = precopy ? VFM_STATE_PRE_COPY : VFM_STATE_RUNNING;
+	enum vfm_state p2p = precopy ? VFM_STATE_PRE_COPY_P2P : VFM_STATE_RUNNING_P2P;
+
+	if (!device_can(w->device, VFM_MIG_P2P))
+		return arc_ns(w, runs, VFM_STATE_STOP_COPY);
+	return arc_ns(w, runs, p2p) + arc_ns(w, p2p, VFM_STATE_STOP_COPY);
+}
+
+/* On the destination's device; this side's has seldom made these arcs. */
+static uint64_t run_arcs_ns(const struct worker *w)
+{
+	if (!device_can(w->device, VFM_MIG_P2P))
+		return arc_ns(w, VFM_STATE_STOP, VFM_STATE_RUNNING);
+	return arc_ns(w, VFM_STATE_STOP, VFM_STATE_RUNNING_P2P) +
+	       arc_ns(w, VFM_STATE_RUNNING_P2P, VFM_STATE_RUNNING);
+}
+
 void source_policy_input(struct session *s, struct policy_input *in)
 {
 	struct source_meter *m = &source_of(s)->meter;
@@ -104,15 +131,16 @@ void source_policy_input(struct session *s, struct policy_input *in)
 	in->memory_bytes = memory_dirty_pages(s->memory) * VFM_PAGE_SIZE;
 	pthread_mutex_lock(&s->lock);
 	in->limit_ns = s->limit_ns;
+	in->pending_acks = acks_pending(s);
 	if (s->max_bandwidth != VFM_UNLIMITED && in->bandwidth)
 		in->bandwidth = MIN(in->bandwidth, s->max_bandwidth);
 	for (unsigned i = 0; i < s->device_count; i++)
 		in->devices[i] = (struct policy_device){
-			.stop_ns = 2 * ARC_DEFAULT_NS,
+			.stop_ns = stop_arcs_ns(s->workers[i]),
 			.state_bytes = device_left(s->workers[i]),
 			.load_ns_mib = load_rate(s->workers[i]),
-			.check_ns = ARC_DEFAULT_NS,
-			.run_ns = 2 * ARC_DEFAULT_NS,
+			.check_ns = arc_ns(s->workers[i], VFM_STATE_RESUMING, VFM_STATE_STOP),
+			.run_ns = run_arcs_ns(s->workers[i]),
 		};
 	pthread_mutex_unlock(&s->lock);
 }
@@ -143,6 +171,35 @@ static void sum_devices(struct session *s, struct vfm_progress *p)
 	}
 }
 
+/* With the lock held: why it does not go, for people. */
+static void explain_acks(struct session *s, char *text, size_t size)
+{
+	for (unsigned i = 0; i < s->device_count; i++) {
+		struct worker *w = s->workers[i];
+
+		if (w->asked == w->acked)
+			continue;
+		snprintf(text, size, "%u acks are pending, the first of %s", acks_pending(s),
+			 w->device->info.name);
+		return;
+	}
+}
+
+static void explain(struct session *s, const struct policy_output *out, char *text, size_t size)
+{
+	const char *device = out->device < 0 ? "" : s->workers[out->device]->device->info.name;
+
+	text[0] = 0;
+	if (out->verdict == POLICY_WAIT_ACKS)
+		explain_acks(s, text, size);
+	else if (out->verdict == POLICY_WAIT_BANDWIDTH)
+		snprintf(text, size, "the bandwidth is not known yet");
+	else if (out->verdict == POLICY_WAIT_LIMIT)
+		snprintf(text, size, "predicted downtime %.3f ms is above the limit, mostly %s%s%s",
+			 (double)out->predicted.total_ns / 1e6, out->term,
+			 *device ? " of " : "", device);
+}
+
 /* Numbers of the round's end, for everybody. */
 static void publish(struct session *s, const struct policy_input *in,
 		    const struct policy_output *out)
@@ -157,8 +214,11 @@ static void publish(struct session *s, const struct policy_input *in,
 	p->bandwidth = in->bandwidth;
 	p->dirty_rate = source_of(s)->meter.dirty_rate;
 	p->predicted_downtime_ns = out->predicted.total_ns;
+	p->pending_acks = in->pending_acks;
 	sum_devices(s, p);
+	explain(s, out, p->waiting_for, sizeof(p->waiting_for));
 	s->predicted = out->predicted;
+	samples_add(&s->samples, p->round, clock_ns() - s->start_ns, in, out);
 	pthread_mutex_unlock(&s->lock);
 	session_event(s, VFM_EVENT_ROUND, NULL, VFM_STATE_ERROR);
 }
@@ -189,11 +249,8 @@ static int await_mark(struct session *s, uint64_t round)
 
 static int send_pass(struct session *s, bool live)
 {
-	int r;
-
 	link_start_pass(s->link, live);
-	r = session_wait(s, link_pass_done, NULL, UINT64_MAX, 0);
-	return r == -ENOTCONN ? session_link_failed(s) : r;
+	return link_wait_moving(s, link_pass_done);
 }
 
 static void begin_round(struct session *s, uint64_t round)
@@ -243,18 +300,6 @@ static int run_round(struct session *s, uint64_t round, struct policy_output *ou
 	return 0;
 }
 
-static void explain(struct session *s, uint64_t round, const struct policy_output *out)
-{
-	const char *device = out->device < 0 ? "" : s->workers[out->device]->device->info.name;
-
-	if (out->verdict != POLICY_WAIT_LIMIT)
-		return;
-	session_log(s, VFM_LOG_INFO,
-		    "round %llu: predicted downtime %.3f ms is above the limit, mostly %s%s%s",
-		    (unsigned long long)round, (double)out->predicted.total_ns / 1e6, out->term,
-		    *device ? " of " : "", device);
-}
-
 static int check_patience(struct session *s, uint64_t round)
 {
 	uint64_t elapsed = clock_ns() - s->start_ns;
@@ -285,6 +330,73 @@ static int rest(struct session *s)
 	return r == -ETIMEDOUT ? 0 : r;
 }
 
+/* ---- the switchover begins, and may have to be taken back ---- */
+
+/* A device that asks for an ack now has new initial bytes; its number, -1: none. */
+static int late_device(struct session *s)
+{
+	int late = -1;
+
+	pthread_mutex_lock(&s->lock);
+	for (unsigned i = 0; i < s->device_count && late < 0; i++)
+		if (s->workers[i]->asked != s->workers[i]->acked)
+			late = (int)i;
+	pthread_mutex_unlock(&s->lock);
+	return late;
+}
+
+static int go_on(struct session *s, unsigned device)
+{
+	struct attempt attempt = { s->stopped_ns, 0, device };
+	uint64_t count;
+	int r;
+
+	link_control(s->link, WIRE_CONTINUE, NULL, 0);
+	r = session_run_vcpus(s);
+	if (r)
+		return r;
+	attempt.cost_ns = clock_ns() - s->stopped_ns;
+	pthread_mutex_lock(&s->lock);
+	if (s->attempt_count < SESSION_ATTEMPTS_MAX)
+		s->attempts[s->attempt_count++] = attempt;
+	count = s->progress.switchover_attempts;
+	pthread_mutex_unlock(&s->lock);
+	session_log(s, VFM_LOG_INFO,
+		    "device %s had new initial bytes when the vCPUs had stopped: pre-copy goes on",
+		    s->workers[device]->device->info.name);
+	if (count >= s->options.max_switchover_attempts)
+		return session_failf(s, ETIME,
+				     "device %s had new initial bytes at each of %llu attempts",
+				     s->workers[device]->device->info.name,
+				     (unsigned long long)count);
+	workers_pump(s);
+	return 0;
+}
+
+/*
+ * Stop the vCPUs, and ask the devices a last time, in PRE_COPY: in PRE_COPY_P2P some cannot tell.
+ * Data has stopped flowing out of them before, so that no worker is inside a long read when its
+ * transition is due. 1: the VM stands still for good; 0: it runs again.
+ */
+static int try_switchover(struct session *s)
+{
+	int late, r;
+
+	workers_pause(s);
+	r = session_stop_vcpus(s);
+	if (r)
+		return r;
+	link_control(s->link, WIRE_STOPPED, NULL, 0);
+	pthread_mutex_lock(&s->lock);
+	s->progress.switchover_attempts++;
+	pthread_mutex_unlock(&s->lock);
+	r = s->features ? workers_run(s, job_late_query, 0) : 0;
+	if (r)
+		return r;
+	late = late_device(s);
+	return late < 0 ? 1 : go_on(s, (unsigned)late);
+}
+
 int source_precopy(struct session *s)
 {
 	struct policy_output out;
@@ -293,9 +405,10 @@ int source_precopy(struct session *s)
 	for (uint64_t round = 1;; round++) {
 		int r = run_round(s, round, &out);
 
-		if (r || out.verdict == POLICY_GO)
-			return r;
-		explain(s, round, &out);
+		if (!r && out.verdict == POLICY_GO)
+			r = try_switchover(s);
+		if (r)
+			return r < 0 ? r : 0;
 		r = check_patience(s, round);
 		if (!r)
 			r = rest(s);

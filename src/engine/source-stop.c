@@ -15,22 +15,18 @@ static void tell_devices(struct session *s)
 			      s->workers[i]->device->state);
 }
 
-/*
- * Data stops flowing out of the devices first, so that no worker is inside a long read when its
- * transition is due. Every device reaches its P2P state before any goes to STOP_COPY.
- */
+/* The vCPUs were stopped by the last attempt of pre-copy. Every device reaches its P2P state before
+ * any goes to STOP_COPY. */
 int source_stop(struct session *s)
 {
-	int r;
+	int r = session_stop_handlers(s, true);
 
-	workers_pause(s);
-	r = session_stop_vcpus(s);
-	if (r)
-		return r;
-	link_control(s->link, WIRE_STOPPED, NULL, 0);
-	r = workers_run(s, job_stop_p2p, 0);
+	if (!r)
+		r = workers_run(s, job_stop_p2p, 0);
 	if (!r)
 		r = workers_run(s, job_stop_copy, 0);
+	if (!r)
+		r = session_stop_handlers(s, false);
 	if (!r)
 		tell_devices(s);
 	return r;
@@ -70,9 +66,7 @@ int source_stopcopy(struct session *s)
 	link_start_pass(s->link, false);
 	r = save_vm(s);
 	if (!r)
-		r = session_wait(s, all_sent, NULL, UINT64_MAX, 0);
-	if (r == -ENOTCONN)
-		return session_link_failed(s);
+		r = link_wait_moving(s, all_sent);
 	if (r)
 		return r;
 	m->copied_ns = clock_ns();

@@ -36,6 +36,11 @@ VFM_API int vfm_source_add_device(struct vfm_source *source, struct vfm_device *
 	return session_add_device(&source->session, device);
 }
 
+VFM_API int vfm_source_add_handler(struct vfm_source *source, const struct vfm_handler *handler)
+{
+	return session_add_handler(&source->session, handler);
+}
+
 /* ---- blockers ---- */
 
 struct lines {

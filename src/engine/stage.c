@@ -19,8 +19,8 @@ const struct stage_row stage_rows[] = {
 	{ VFM_STAGE_SETUP,
 	  { source_setup, destination_setup },
 	  { source_undo_setup, destination_undo_setup } },
-	{ VFM_STAGE_PRECOPY, { source_precopy, destination_load }, { NULL, NULL } },
-	{ VFM_STAGE_STOP, { source_stop, NULL }, { source_undo_stop, NULL } },
+	{ VFM_STAGE_PRECOPY, { source_precopy, destination_load }, { source_undo_stop, NULL } },
+	{ VFM_STAGE_STOP, { source_stop, NULL }, { NULL, NULL } },
 	{ VFM_STAGE_STOPCOPY, { source_stopcopy, NULL }, { NULL, NULL } },
 	{ VFM_STAGE_PREPARE, { source_prepare, destination_prepare }, { NULL, NULL } },
 	{ VFM_STAGE_COMMIT, { source_commit, destination_commit }, { NULL, NULL } },
@@ -36,6 +36,7 @@ void stages_undo(struct session *s, unsigned last)
 		if (stage_rows[i].undo[s->side])
 			stage_rows[i].undo[s->side](s);
 	link_flush_abort(s);
+	link_stop(s);
 }
 
 int stages_run(struct session *s)

@@ -6,6 +6,7 @@
 #include "base/bitmap.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "engine/acks.h"
 #include "engine/link.h"
 #include "engine/worker.h"
 
@@ -58,6 +59,7 @@ static void queue_block(struct worker *w, struct block *b, uint32_t size, bool l
 	b->digest = wire_digest(b->data, size);
 	w->offset += size;
 	pthread_mutex_lock(&s->lock);
+	b->initial = acks_read(w, size);
 	if (queue_empty(&w->filled) && s->link)
 		w->served = MAX(w->served, s->link->served_floor);
 	queue_push(&w->filled, &b->node);
@@ -81,11 +83,25 @@ static void put_back(struct worker *w, struct block *b)
 	pthread_mutex_unlock(&w->s->lock);
 }
 
+static bool flag_due(struct worker *w)
+{
+	bool due;
+
+	pthread_mutex_lock(&w->s->lock);
+	due = acks_flag_due(w);
+	pthread_mutex_unlock(&w->s->lock);
+	return due;
+}
+
 static void save_step(struct worker *w, struct block *b)
 {
 	bool last = w->device->state == VFM_STATE_STOP_COPY;
 	ssize_t n;
 
+	if (flag_due(w)) {
+		queue_block(w, b, 0, false);
+		return;
+	}
 	enter_device(w, true);
 	n = w->device->ops->read(w->device, b->data, w->s->device_chunk);
 	enter_device(w, false);
@@ -113,7 +129,7 @@ static void save_step(struct worker *w, struct block *b)
 static void load_step(struct worker *w, struct block *b)
 {
 	uint64_t start = clock_ns(), took;
-	bool last = b->last;
+	bool last = b->last, initial = b->initial;
 	int r = 0;
 
 	if (wire_digest(b->data, b->size) != b->digest)
@@ -136,6 +152,8 @@ static void load_step(struct worker *w, struct block *b)
 		w->load_ns += took;
 		w->finished = last;
 		w->credit_due = true;
+		if (initial)
+			acks_loaded(w);
 		if (w->s->link)
 			pthread_cond_signal(&w->s->link->work);
 	}
@@ -275,16 +293,20 @@ static bool jobs_done(struct session *s, void *arg UNUSED)
 	return !s->jobs;
 }
 
+static void post(struct worker *w, worker_job *job)
+{
+	w->job = job;
+	w->result = 0;
+	memset(&w->error, 0, sizeof(w->error));
+	w->s->jobs++;
+	worker_wake(w);
+}
+
 void workers_post(struct session *s, worker_job *job)
 {
 	pthread_mutex_lock(&s->lock);
-	for (unsigned i = 0; i < s->device_count; i++) {
-		s->workers[i]->job = job;
-		s->workers[i]->result = 0;
-		memset(&s->workers[i]->error, 0, sizeof(s->workers[i]->error));
-		s->jobs++;
-		worker_wake(s->workers[i]);
-	}
+	for (unsigned i = 0; i < s->device_count; i++)
+		post(s->workers[i], job);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -305,8 +327,26 @@ int workers_wait(struct session *s, unsigned flags)
 	return r;
 }
 
+static int run_serially(struct session *s, worker_job *job, unsigned flags)
+{
+	int result = 0;
+
+	for (unsigned i = 0; i < s->device_count && (!result || flags & SESSION_WAIT_UNDO); i++) {
+		int r;
+
+		pthread_mutex_lock(&s->lock);
+		post(s->workers[i], job);
+		pthread_mutex_unlock(&s->lock);
+		r = workers_wait(s, flags);
+		result = result ? result : r;
+	}
+	return result;
+}
+
 int workers_run(struct session *s, worker_job *job, unsigned flags)
 {
+	if (s->options.serial_transitions)
+		return run_serially(s, job, flags);
 	workers_post(s, job);
 	return workers_wait(s, flags);
 }
@@ -326,12 +366,16 @@ void workers_pause(struct session *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
-void workers_load(struct session *s)
+void workers_pump(struct session *s)
 {
+	bool load = s->side == SESSION_DESTINATION;
+
 	pthread_mutex_lock(&s->lock);
 	for (unsigned i = 0; i < s->device_count; i++) {
-		s->workers[i]->pumping = true;
-		worker_wake(s->workers[i]);
+		struct worker *w = s->workers[i];
+
+		w->pumping = load || w->device->state == VFM_STATE_PRE_COPY;
+		worker_wake(w);
 	}
 	pthread_mutex_unlock(&s->lock);
 }
@@ -376,6 +420,8 @@ static void record_arc(void *opaque, const struct device_arc *arc)
 
 	pthread_mutex_lock(&w->s->lock);
 	timeline_add(&w->s->timeline, w->index, arc);
+	if (!arc->result)
+		w->arc_ns[arc->from][arc->to] = arc->end_ns - arc->start_ns;
 	pthread_mutex_unlock(&w->s->lock);
 }
 
@@ -427,8 +473,19 @@ int job_precopy(struct worker *w)
 		return r;
 	r = transition(w, VFM_STATE_PRE_COPY);
 	if (!r)
-		start_pumping(w);
-	return r;
+		r = job_query(w);
+	if (r)
+		return r;
+	pthread_mutex_lock(&w->s->lock);
+	acks_ask(w, &w->precopy);
+	w->pumping = true;
+	pthread_mutex_unlock(&w->s->lock);
+	return 0;
+}
+
+int job_late_query(struct worker *w)
+{
+	return w->device->state == VFM_STATE_PRE_COPY ? job_query(w) : 0;
 }
 
 int job_stop_p2p(struct worker *w)
@@ -445,7 +502,6 @@ int job_stop_copy(struct worker *w)
 
 	if (r)
 		return r;
-	w->stop_ns = clock_ns() - w->s->stopped_ns;
 	start_pumping(w);
 	return 0;
 }
@@ -496,6 +552,8 @@ int job_query(struct worker *w)
 	pthread_mutex_lock(&w->s->lock);
 	w->precopy = info;
 	w->stop_copy_size = size;
+	if (precopy)
+		acks_note(w, &info);
 	pthread_mutex_unlock(&w->s->lock);
 	return r == -ENOTCONN ? r : 0; /* what a device cannot tell is unknown, no failure */
 }

@@ -27,6 +27,7 @@ struct block {
 	struct queue_node node;
 	uint32_t size;
 	bool last;
+	bool initial;    /* initial bytes end here */
 	uint64_t offset; /* in the device's stream */
 	uint64_t digest;
 	uint8_t *data;   /* session.device_chunk bytes */
@@ -60,6 +61,12 @@ struct worker {
 	uint64_t load_ns;          /* time that took */
 	uint64_t precopy_bytes, stopcopy_bytes;
 	struct device_precopy precopy; /* as last told */
+	/* Acks. Source: asked - acked is what the switchover waits for; flagged of those asked have
+	 * had their initial bytes read to the end. Destination: acks that the sender has to tell. */
+	unsigned asked, flagged, acked, acks_due;
+	unsigned reinits;          /* seen in this session */
+	bool peer_precopy;         /* destination: the source's device has PRE_COPY */
+	bool initial_loaded;       /* destination, legacy: this one is done */
 	uint64_t stop_copy_size;   /* as last told */
 
 	/* Arguments and results of jobs: the steering thread's while no job runs. */
@@ -69,13 +76,14 @@ struct worker {
 	bool log_on;               /* the device's own dirty log runs */
 	bool log_lost;             /* a report failed: told once */
 	uint64_t log_page_size;
-	uint64_t stop_ns;          /* arcs since the vCPUs stopped */
+	uint64_t arc_ns[VFM_STATE_COUNT][VFM_STATE_COUNT]; /* under lock: as last measured, 0: not yet */
 
 	/* The worker's own. */
 	struct block *blocks;
 	uint8_t *memory;
 	uint64_t *bitmap;          /* for reports, WORKER_LOG_PAGES bits */
 	uint64_t offset;
+	uint64_t initial_left;     /* to be read before the flag */
 	uint64_t idle_until_ns;
 	uint64_t idle_ns;
 };
@@ -96,8 +104,8 @@ int workers_transition(struct session *s, enum vfm_state target);
 
 /* The source's devices stop giving data (for a change of phase) until their next job says go. */
 void workers_pause(struct session *s);
-/* The destination's devices take data from now on. */
-void workers_load(struct session *s);
+/* Data moves: on the source out of devices in PRE_COPY, on the destination into all. */
+void workers_pump(struct session *s);
 /* Source: how many frames of each device's stream the peer is ready to hold. */
 void workers_set_window(struct session *s, uint64_t window);
 /* Stop data for good and interrupt calls that hang; every worker is idle on return. */
@@ -105,6 +113,7 @@ void workers_halt(struct session *s);
 
 /* Jobs. */
 worker_job job_transition;    /* to w->target */
+worker_job job_late_query;    /* in PRE_COPY, for a REINIT at the last moment */
 worker_job job_stop_p2p;      /* to the P2P state that follows the present one, if there is one */
 worker_job job_stop_copy;     /* to STOP_COPY, data moves at once */
 worker_job job_resuming;      /* to RESUMING, from whatever state a last user left */

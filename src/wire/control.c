@@ -1,11 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Heads that steer: ROUND and ROUND_DONE, PREPARE, PREPARED, RUNNING. Any number will do in them:
+/* Heads that steer: ACK, ROUND and ROUND_DONE, PREPARE, PREPARED, RUNNING. Any number will do in them:
  * they are compared with the receiver's own or are times for the report. */
 #include "wire/wire.h"
 
 #include <errno.h>
 #include <string.h>
 #include "wire/format.h"
+
+size_t wire_put_ack(uint8_t *out, const struct wire_ack *ack)
+{
+	struct wire_ack_le le = {.device = put_le32(ack->device)};
+
+	memcpy(out, &le, sizeof(le));
+	return sizeof(le);
+}
+
+int wire_get_ack(const void *head, size_t size, struct wire_ack *ack)
+{
+	const struct wire_ack_le *le = head;
+
+	if (size != sizeof(*le) || get_le32(le->reserved))
+		return -EPROTO;
+	ack->device = get_le32(le->device);
+	return ack->device < VFM_DEVICES_MAX || ack->device == WIRE_ACK_ALL ? 0 : -EPROTO;
+}
 
 size_t wire_put_round(uint8_t *out, const struct wire_round *round)
 {

@@ -117,7 +117,7 @@ static int validate_bulk(const struct wire_header *header, const struct wire_bul
 	if (!range_within(bulk->offset, header->bulk, limit))
 		return -EPROTO;
 	/* A frame without bytes says only that the stream ends. */
-	if (!header->bulk && !(header->flags & WIRE_FLAG_LAST))
+	if (!header->bulk && !(header->flags & (WIRE_FLAG_LAST | WIRE_FLAG_INITIAL)))
 		return -EPROTO;
 	return 0;
 }

@@ -187,6 +187,13 @@ struct wire_credit_le {
 } PACKED;
 static_assert(sizeof(struct wire_credit_le) == 32, "CREDIT");
 
+/* ACK */
+struct wire_ack_le {
+	le32 device;   /* its place in DESCRIBE, or WIRE_ACK_ALL */
+	le32 reserved; /* 0 */
+} PACKED;
+static_assert(sizeof(struct wire_ack_le) == 8, "ACK");
+
 /* ROUND, and back as ROUND_DONE */
 struct wire_round_le {
 	le64 round;        /* the first is 1 */

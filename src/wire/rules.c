@@ -51,7 +51,7 @@ static const struct wire_rule rules[] = {
 		.name = "DEVICE",
 		.stream_first = WIRE_STREAM_DEVICE,
 		.stream_last = WIRE_STREAM_END - 1,
-		.flags = WIRE_FLAG_LAST,
+		.flags = WIRE_FLAG_LAST | WIRE_FLAG_INITIAL,
 		FIXED(struct wire_bulk_le),
 		.bulk_max = WIRE_BULK_MAX,
 	},
@@ -107,6 +107,10 @@ static const struct wire_rule rules[] = {
 	[WIRE_ABORT] = {
 		.name = "ABORT",
 		FIXED(struct wire_error_le),
+	},
+	[WIRE_ACK] = {
+		.name = "ACK",
+		FIXED(struct wire_ack_le),
 	},
 };
 

@@ -64,6 +64,7 @@ enum wire_type {
 	WIRE_REPORT = 19,     /* <- transitions and load times of this side */
 	WIRE_BYE = 20,        /* -> source: I know that the VM runs with you */
 	WIRE_ABORT = 21,      /* <-> the end, with the reason */
+	WIRE_ACK = 22,        /* <- initial bytes are loaded */
 };
 
 enum wire_stream {
@@ -77,6 +78,7 @@ enum wire_stream {
 enum wire_flags {
 	WIRE_FLAG_LIVE = 1 << 0, /* MEMORY: the guest runs, pages may be torn */
 	WIRE_FLAG_LAST = 1 << 1, /* DEVICE, VM_STATE: nothing of this stream follows (bulk may be 0) */
+	WIRE_FLAG_INITIAL = 1 << 2, /* DEVICE: initial bytes end here: ack once they are loaded */
 };
 
 /* The header in host order. */
@@ -121,12 +123,18 @@ enum wire_intent {
 	WIRE_INTENT_ASK = 3,     /* a source in doubt: what became of the VM? */
 };
 
+/* Bits of wire_hello.features. */
+enum wire_feature {
+	WIRE_FEATURE_ACK_LEGACY = 1 << 0,     /* one ack for all devices, once */
+	WIRE_FEATURE_ACK_PER_DEVICE = 1 << 1, /* an ack for each WIRE_FLAG_INITIAL */
+};
+
 struct wire_hello {
 	uint16_t version;     /* newest */
 	uint16_t version_low; /* oldest that the sender still speaks */
 	uint16_t intent;
 	uint16_t channel;     /* number of this channel, 0 for the first */
-	uint64_t features;    /* bits, none defined in version 1 */
+	uint64_t features;    /* enum wire_feature; bits that are not known are no offer */
 	uint8_t token[WIRE_TOKEN_SIZE];
 };
 
@@ -204,6 +212,12 @@ struct wire_credit {
 	uint64_t load_ns;  /* time that it spent on them */
 };
 
+#define WIRE_ACK_ALL UINT32_MAX
+
+struct wire_ack {
+	uint32_t device; /* its place in DESCRIBE; WIRE_ACK_ALL: the legacy way */
+};
+
 struct wire_round {
 	uint64_t round;
 	uint64_t memory_bytes; /* sent so far */
@@ -260,6 +274,8 @@ size_t wire_put_bulk(uint8_t *out, const struct wire_bulk *bulk);
 int wire_get_bulk(const struct wire_header *header, const void *head, struct wire_bulk *bulk);
 size_t wire_put_credit(uint8_t *out, const struct wire_credit *credit);
 int wire_get_credit(const void *head, size_t size, struct wire_credit *credit);
+size_t wire_put_ack(uint8_t *out, const struct wire_ack *ack);
+int wire_get_ack(const void *head, size_t size, struct wire_ack *ack);
 size_t wire_put_round(uint8_t *out, const struct wire_round *round);
 int wire_get_round(const void *head, size_t size, struct wire_round *round);
 size_t wire_put_prepare(uint8_t *out, const struct wire_prepare *prepare);

@@ -386,7 +386,8 @@ static void test_configurations(void **state)
 	}
 #define BOTH(test) ON(test, "kvm"), ON(test, "thread")
 
-int main(void)
+/* An argument is a filter: test_moves* */
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		BOTH(test_boots_and_works),
@@ -399,5 +400,7 @@ int main(void)
 		cmocka_unit_test(test_configurations),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

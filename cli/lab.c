@@ -66,7 +66,7 @@ static void path_of(const struct lab *lab, enum lab_end end, const char *what,
 static int spawn(struct lab *lab, enum lab_end end, const char *what, struct process *process,
 		 struct line *line)
 {
-	char name[PROCESS_NAME_MAX], log[LAB_PATH_MAX + 32], file[32];
+	char name[PROCESS_NAME_MAX], log[LAB_PATH_MAX + 32], file[16];
 	int rc;
 
 	snprintf(name, sizeof(name), "%s %s", end_names[end], what);

@@ -132,6 +132,9 @@ static bool judge_guest(const struct verify *verify, char *text)
 		return refuse(text, "stopped on the %s: %s",
 			      after->failures ? "destination" : "source",
 			      after->failures ? after->failure : before->failure);
+	if (!before->cpus || before->cpus != after->cpus)
+		return refuse(text, "%u vCPUs on the source, %u on the destination", before->cpus,
+			      after->cpus);
 	for (i = 0; i < before->cpus; i++) {
 		if (!before->pages[i])
 			return refuse(text, "vCPU %u did no work on the source", i);

@@ -26,16 +26,44 @@ static uint64_t hash_memory(const struct vmm *vm)
 	return hash;
 }
 
+/* The records that the ring shows: the number in its last one, and one more. */
+static uint64_t ring_end(const struct vmm *vm, unsigned i)
+{
+	const struct guest_params_device *d = &vm->params.device[i];
+	const struct sim_ring_index *index = ram_at(&vm->memory, d->index, sizeof(*index));
+	const struct sim_record *ring = ram_at(&vm->memory, d->ring,
+					       (uint64_t)d->entries * sizeof(*ring));
+	uint64_t producer = index ? __atomic_load_n(&index->producer, __ATOMIC_ACQUIRE) : 0;
+
+	return ring && producer ? ring[(producer - 1) % d->entries].sequence + 1 : 0;
+}
+
+/* How many records the ring says there were: the number of the last one, if it is whole, plus 1. */
+static uint64_t last_record(const struct vmm *vm, unsigned i)
+{
+	const struct guest_params_device *d = &vm->params.device[i];
+	const struct sim_ring_index *index = ram_at(&vm->memory, d->index, sizeof(*index));
+	const struct sim_record *ring = ram_at(&vm->memory, d->ring,
+					       d->entries * sizeof(struct sim_record));
+	const struct sim_record *last;
+	uint64_t producer;
+
+	if (!index || !ring)
+		return 0;
+	producer = __atomic_load_n(&index->producer, __ATOMIC_ACQUIRE);
+	if (!producer)
+		return 0;
+	last = &ring[(producer - 1) % d->entries];
+	return last->checksum == sim_record_checksum(last) ? last->sequence + 1 : 0;
+}
+
 static int hash_device(struct vmm *vm, unsigned i, struct vmm_inspection *in)
 {
 	struct vfm_vfio_user *client = vm->device[i].client;
-	const struct sim_ring_index *index = ram_at(&vm->memory, vm->params.device[i].index,
-						    sizeof(*index));
 	uint32_t command = SIM_COMMAND_HASH;
 	int ret;
 
-	if (index)
-		in->device[i].ring = __atomic_load_n(&index->producer, __ATOMIC_ACQUIRE);
+	in->device[i].ring = ring_end(vm, i);
 	ret = vfm_vfio_user_region_write(client, SIM_BAR_REGS, SIM_REG_COMMAND, &command,
 					 sizeof(command));
 	if (!ret)
@@ -55,12 +83,14 @@ int inspect_vm(struct vmm *vm)
 	uint64_t start = clock_ns();
 	unsigned i;
 
+	spoil_before_inspection(vm);
 	in.memory = hash_memory(vm);
 	for (i = 0; i < vm->devices; i++)
 		in.device[i].result = hash_device(vm, i, &in);
 	for (i = 0; i < vm->config.cpus; i++)
 		in.heartbeat[i] = __atomic_load_n(&vmm_shared(vm)->cpu[i].heartbeat,
 						  __ATOMIC_ACQUIRE);
+	spoil_after_inspection(vm);
 	in.took_ns = clock_ns() - start;
 	pthread_mutex_lock(&vm->lock);
 	vm->inspection = in;

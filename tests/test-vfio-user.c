@@ -21,6 +21,7 @@
 #include <cmocka.h>
 #include <vfio-migrate/device.h>
 #include "device/device.h"
+#include "device/vfio-user-client.h"
 #include "tests/fake-vfio-user.h"
 
 #define KIB 1024u
@@ -330,6 +331,9 @@ static void bad_regions_are_refused(void **state)
 
 	bad_region = good;
 	bad_region.sparse.cap.next = sizeof(good.info);
+	try_bad_region();
+	/* The same with a capability that nobody knows: the chain alone must end the walk. */
+	bad_region.sparse.cap.id = 99;
 	try_bad_region();
 	bad_region = good;
 	bad_region.info.cap_offset = sizeof(good) - 4;
@@ -1234,6 +1238,31 @@ static void cancel_wakes_data_but_not_mmio(void **state)
 	pair_free(pair);
 }
 
+/* A thread that is anywhere in its loop of reads is stopped, until it is let go. */
+static void hold_stops_data(void **state)
+{
+	struct pair *pair = pair_new();
+	struct job job;
+	pthread_t thread;
+	char buf[64];
+
+	pair->fake.hook = hold_data;
+	pair->fake.hits = 1;
+	pair->fake.stream_len = 5000;
+	pair_start(pair, NULL);
+	job.client = pair->client;
+	assert_int_equal(pthread_create(&thread, NULL, read_data, &job), 0);
+	wait_seen(&pair->fake);
+	vfio_user_hold(pair->client, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(job.ret, -ECANCELED);
+	assert_int_equal(vfm_vfio_user_mig_data_read(pair->client, buf, 64), -ECANCELED);
+	assert_int_equal(vfm_vfio_user_region_read(pair->client, 0, 0, buf, 64), 0);
+	vfio_user_hold(pair->client, false);
+	assert_fine(pair->client);
+	pair_free(pair);
+}
+
 static void shutdown_wakes_everybody(void **state)
 {
 	struct pair *pair = pair_new();
@@ -1596,6 +1625,7 @@ int main(void)
 		cmocka_unit_test(loss_is_told_once),
 		cmocka_unit_test(one_data_request_at_a_time),
 		cmocka_unit_test(cancel_wakes_data_but_not_mmio),
+		cmocka_unit_test(hold_stops_data),
 		cmocka_unit_test(shutdown_wakes_everybody),
 		cmocka_unit_test(mmio_goes_on_beside_data),
 		cmocka_unit_test(device_tells_what_it_is),

@@ -638,6 +638,7 @@ static void maps_are_kept_apart(void **state)
 	int fd = memfd_create("guest", MFD_CLOEXEC);
 
 	pair->fake.version = "{\"capabilities\":{\"max_dma_maps\":3}}";
+	pair->fake.strict_stop = true;
 	pair_start(pair, NULL);
 	assert_int_equal(vfm_vfio_user_dma_map(pair->client, 0x10000, 0x1000, 3, fd, 0), 0);
 	assert_int_equal(vfm_vfio_user_dma_map(pair->client, 0x12000, 0x1000, 3, fd, 0x1000), 0);
@@ -652,6 +653,12 @@ static void maps_are_kept_apart(void **state)
 	assert_int_equal(vfm_vfio_user_dma_unmap(pair->client, 0x11000, 0x1000), -ENOENT);
 	assert_int_equal(vfm_vfio_user_dma_map(pair->client, 0x20000, 0x1000, 3, -1, 0), 0);
 	assert_int_equal(pair->fake.map_count, 3);
+	/* A mapping that the server refused is none. */
+	assert_int_equal(vfm_vfio_user_dma_unmap(pair->client, 0x20000, 0x1000), 0);
+	assert_int_equal(vfm_vfio_user_set_mig_state(pair->client, VFM_STATE_STOP), 0);
+	assert_int_equal(vfm_vfio_user_dma_map(pair->client, 0x20000, 0x1000, 3, -1, 0), -EINVAL);
+	assert_int_equal(vfm_vfio_user_set_mig_state(pair->client, VFM_STATE_RUNNING), 0);
+	assert_int_equal(vfm_vfio_user_dma_map(pair->client, 0x20000, 0x1000, 3, -1, 0), 0);
 	close(fd);
 	pair_free(pair);
 }

@@ -21,6 +21,7 @@ static const struct word {
 	int (*run)(const struct bench_options *options, struct report *report);
 } words[] = {
 	{"memory", bench_memory},
+	{"device", bench_device},
 };
 
 static const struct option_row rows[] = {

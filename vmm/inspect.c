@@ -38,25 +38,6 @@ static uint64_t ring_end(const struct vmm *vm, unsigned i)
 	return ring && producer ? ring[(producer - 1) % d->entries].sequence + 1 : 0;
 }
 
-/* How many records the ring says there were: the number of the last one, if it is whole, plus 1. */
-static uint64_t last_record(const struct vmm *vm, unsigned i)
-{
-	const struct guest_params_device *d = &vm->params.device[i];
-	const struct sim_ring_index *index = ram_at(&vm->memory, d->index, sizeof(*index));
-	const struct sim_record *ring = ram_at(&vm->memory, d->ring,
-					       d->entries * sizeof(struct sim_record));
-	const struct sim_record *last;
-	uint64_t producer;
-
-	if (!index || !ring)
-		return 0;
-	producer = __atomic_load_n(&index->producer, __ATOMIC_ACQUIRE);
-	if (!producer)
-		return 0;
-	last = &ring[(producer - 1) % d->entries];
-	return last->checksum == sim_record_checksum(last) ? last->sequence + 1 : 0;
-}
-
 static int hash_device(struct vmm *vm, unsigned i, struct vmm_inspection *in)
 {
 	struct vfm_vfio_user *client = vm->device[i].client;
@@ -83,14 +64,12 @@ int inspect_vm(struct vmm *vm)
 	uint64_t start = clock_ns();
 	unsigned i;
 
-	spoil_before_inspection(vm);
 	in.memory = hash_memory(vm);
 	for (i = 0; i < vm->devices; i++)
 		in.device[i].result = hash_device(vm, i, &in);
 	for (i = 0; i < vm->config.cpus; i++)
 		in.heartbeat[i] = __atomic_load_n(&vmm_shared(vm)->cpu[i].heartbeat,
 						  __ATOMIC_ACQUIRE);
-	spoil_after_inspection(vm);
 	in.took_ns = clock_ns() - start;
 	pthread_mutex_lock(&vm->lock);
 	vm->inspection = in;

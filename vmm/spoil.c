@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Breaking on purpose what a destination received, so that tests can see each check of `demo` fail.
- * What is compared by hash or counter is broken before inspect(), what the running guest finds by
- * itself after it.
+ * The damage is real, and the comparison has to find it:
+ *
+ *	memory     a byte of guest memory that nobody uses
+ *	device     a bit of the first device's internal memory
+ *	ring       the first device counts its records from 0 again; the ring in memory stays
+ *	heartbeat  the first heart has one beat that never was, in both places where it is kept
+ *	guest      a byte of the working set, behind the inspection's back: the guest must find it
  */
 #include <errno.h>
 #include <string.h>
@@ -23,32 +28,41 @@ static int spoil_memory(void *opaque)
 	return inspect(vm);
 }
 
+static int write_device(struct vmm *vm, uint64_t reg, uint32_t value)
+{
+	if (!vm->devices)
+		return -ENODEV;
+	return vfm_vfio_user_region_write(vm->device[0].client, SIM_BAR_REGS, reg, &value,
+					  sizeof(value));
+}
+
 static int spoil_device(void *opaque)
 {
 	struct vmm *vm = opaque;
-	int ret = inspect(vm);
+	int ret = write_device(vm, SIM_REG_COMMAND, SIM_COMMAND_SPOIL);
 
-	vm->inspection.device[0].hash ^= 1;
-	return ret;
+	return ret ? ret : inspect(vm);
 }
 
-/* The last record is taken back, behind the back of the hash of memory. */
 static int spoil_ring(void *opaque)
 {
 	struct vmm *vm = opaque;
-	int ret = inspect(vm);
+	int ret = write_device(vm, SIM_REG_CONTROL, 0);
 
-	vm->inspection.device[0].ring--;
-	return ret;
+	if (!ret)
+		ret = write_device(vm, SIM_REG_COMMAND, SIM_COMMAND_RING_RESET);
+	return ret ? ret : inspect(vm);
 }
 
 static int spoil_heartbeat(void *opaque)
 {
 	struct vmm *vm = opaque;
-	int ret = inspect(vm);
+	struct guest_shared *shared = (struct guest_shared *)(vm->memory.base + GUEST_SHARED_GPA);
+	struct guest_cpu *cpu = (struct guest_cpu *)(vm->memory.base + vm->params.cpu_area);
 
-	vm->inspection.heartbeat[0]--;
-	return ret;
+	shared->cpu[0].heartbeat++;
+	cpu->beats++;
+	return inspect(vm);
 }
 
 /* A wrong byte ahead of vCPU 0, which must find it. */

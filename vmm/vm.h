@@ -46,17 +46,6 @@ enum vmm_notice {
 	VMM_NOTICE_LOST = 1 << 2,   /* a device's server is gone */
 };
 
-/* Damage done on purpose to a VM that came in, at its inspection, so that a test can see that
- * each comparison behind --verify finds its kind. See spoil.c. */
-enum vmm_spoil {
-	VMM_SPOIL_NOTHING,
-	VMM_SPOIL_MEMORY,
-	VMM_SPOIL_DEVICE,
-	VMM_SPOIL_RING,
-	VMM_SPOIL_GUEST,
-	VMM_SPOIL_HEARTBEAT,
-};
-
 struct vmm_device_config {
 	const char *socket;
 	char name[VFM_NAME_MAX];
@@ -71,7 +60,6 @@ struct vmm_config {
 	const char *accel;    /* "auto", "kvm", "thread" */
 	const char *serial;   /* file; NULL: nowhere */
 	bool verify;
-	enum vmm_spoil spoil; /* with verify and incoming */
 	bool incoming;        /* memory stays empty until it is loaded */
 	bool paused;
 	unsigned devices;
@@ -210,11 +198,5 @@ void attach_free(struct vmm *vm);
 
 /* ---- inspect.c ---- */
 int inspect_vm(struct vmm *vm);
-
-/* ---- spoil.c ---- */
-/* What config.spoil says, with vCPUs and devices stopped: what the inspection is to see, and what
- * the guest is to find itself. */
-void spoil_before_inspection(struct vmm *vm);
-void spoil_after_inspection(struct vmm *vm);
 
 #endif

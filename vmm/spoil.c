@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Breaking on purpose what a destination received, so that tests can see each check of `demo` fail.
- * The damage is real, and the comparison has to find it:
- *
- *	memory     a byte of guest memory that nobody uses
- *	device     a bit of the first device's internal memory
- *	ring       the first device counts its records from 0 again; the ring in memory stays
- *	heartbeat  the first heart has one beat that never was, in both places where it is kept
- *	guest      a byte of the working set, behind the inspection's back: the guest must find it
+ * Memory and the guest's pages are really broken, the first before inspect() and the second after
+ * it. What the others compare cannot be broken without breaking memory as well, so there it is
+ * the number that was found which is changed.
  */
 #include <errno.h>
 #include <string.h>

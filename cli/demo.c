@@ -30,6 +30,7 @@
 #define MEMORY_MAX    (UINT64_C(64) << 30)
 #define STATE_MIN     (UINT64_C(64) << 10)
 #define STATE_MAX     (UINT64_C(16) << 30)
+#define DIRTY_MIN     4096 /* a guest that does nothing has nothing to check */
 #define RATE_MAX      (UINT64_C(8) << 30)
 #define DMA_RATE_MAX  1000000
 #define CPUS_MAX      16
@@ -69,7 +70,7 @@ static const struct option_row rows[] = {
 	ROW("cpus", 0, OPTION_U32, cpus, 1, CPUS_MAX, "N", "vCPUs (1)", NULL),
 	ROW("accel", 0, OPTION_WORD, accel, 0, 0, "WORD",
 	    "auto, kvm, or thread: the same work without a virtual machine (auto)", accels),
-	ROW("dirty-rate", 0, OPTION_RATE, dirty_rate, 0, RATE_MAX, "BYTES/S",
+	ROW("dirty-rate", 0, OPTION_RATE, dirty_rate, DIRTY_MIN, RATE_MAX, "BYTES/S",
 	    "guest memory that the guest changes per second (16M)", NULL),
 	ROW("state-size", 0, OPTION_SIZE, state_size, STATE_MIN, STATE_MAX, "SIZE",
 	    "the device's internal memory (64M)", NULL),

@@ -69,6 +69,7 @@ struct app {
 	struct qmp_server *qmp; /* NULL: none */
 	int signals;            /* signalfd */
 	bool running;           /* as the last STOP or RESUME event told */
+	const char *told;       /* status in the last MIGRATION event; static text */
 	bool panicked;
 	bool quit;
 	int status;             /* exit status */
@@ -107,6 +108,8 @@ enum vfm_status migration_status(const struct migration *m);
 /* Why it failed, one line; "" */
 void migration_error(struct migration *m, char *text, size_t size);
 void migration_progress(struct migration *m, struct vfm_progress *progress);
+/* The status in QEMU's words. */
+const char *migration_status_word(struct migration *m);
 /* malloc'ed JSON text; NULL: there was no migration, or no memory. */
 char *migration_report(struct migration *m);
 /* Settings of the next migration; limits also of the one that runs. */

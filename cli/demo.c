@@ -45,6 +45,8 @@ static const char *const spoils[] = {"memory", "device",    "ring",  "guest",
 #define SPOIL_NONE  UINT32_MAX
 #define SPOIL_STALL 5
 
+#define INITIAL_ALL UINT64_MAX
+
 struct demo_options {
 	uint64_t memory;
 	uint64_t state_size;
@@ -75,7 +77,7 @@ static const struct option_row rows[] = {
 	ROW("state-size", 0, OPTION_SIZE, state_size, STATE_MIN, STATE_MAX, "SIZE",
 	    "the device's internal memory (64M)", NULL),
 	ROW("initial-size", 0, OPTION_SIZE, initial_size, 0, STATE_MAX, "SIZE",
-	    "how much of it is initial bytes of the pre-copy (16M)", NULL),
+	    "how much of it is initial bytes of the pre-copy (all)", NULL),
 	ROW("state-dirty-rate", 0, OPTION_RATE, state_dirty_rate, 0, RATE_MAX, "BYTES/S",
 	    "how much of it the device changes per second (1M)", NULL),
 	ROW("dma-rate", 0, OPTION_U32, dma_rate, 1, DMA_RATE_MAX, "N",
@@ -102,7 +104,7 @@ static const struct options options = {
 static const struct demo_options defaults = {
 	.memory = UINT64_C(256) << 20,
 	.state_size = UINT64_C(64) << 20,
-	.initial_size = UINT64_C(16) << 20,
+	.initial_size = INITIAL_ALL,
 	.dirty_rate = UINT64_C(16) << 20,
 	.state_dirty_rate = UINT64_C(1) << 20,
 	.dma_rate = 1000,
@@ -145,10 +147,12 @@ PRINTF(2, 3) static void say(const struct demo *demo, const char *format, ...)
 	fflush(demo->out);
 }
 
-static int check_options(const struct demo_options *chosen)
+static int check_options(struct demo_options *chosen)
 {
 	char size[UNITS_SIZE];
 
+	if (chosen->initial_size == INITIAL_ALL)
+		chosen->initial_size = chosen->state_size;
 	if (chosen->initial_size <= chosen->state_size)
 		return 0;
 	return complain(CLI_EXIT_USAGE, "--initial-size: more than --state-size, which is %s",

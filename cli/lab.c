@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -76,23 +75,45 @@ static int spawn(struct lab *lab, enum lab_end end, const char *what, struct pro
 	return rc ? fail(lab, rc, "starting the %s: %s", name, strerror(-rc)) : 0;
 }
 
-/* Wait for the file that a process makes when it is ready. */
-static int wait_for_file(struct lab *lab, struct process *process, const char *path)
+/* One step of waiting until a process is ready. */
+static int wait_a_little(struct lab *lab, struct process *process, uint64_t deadline)
 {
-	uint64_t deadline = clock_ns() + LAB_START_MS * NS_PER_MSEC;
-	struct stat st;
 	char how[64];
 
-	while (stat(path, &st)) {
-		if (interrupt_sleep(lab->config.interrupts, POLL_MS))
-			return fail(lab, -EINTR, "interrupted");
-		if (process_wait(process, 0) != -ETIMEDOUT)
-			return fail(lab, -ECHILD, "the %s did not start: %s", process->name,
-				    process_describe(process, how, sizeof(how)));
-		if (clock_ns() > deadline)
-			return fail(lab, -ETIMEDOUT, "the %s does not come up", process->name);
-	}
+	if (interrupt_sleep(lab->config.interrupts, POLL_MS))
+		return fail(lab, -EINTR, "interrupted");
+	if (process_wait(process, 0) != -ETIMEDOUT)
+		return fail(lab, -ECHILD, "the %s did not start: %s", process->name,
+			    process_describe(process, how, sizeof(how)));
+	if (clock_ns() > deadline)
+		return fail(lab, -ETIMEDOUT, "the %s does not come up", process->name);
 	return 0;
+}
+
+static int wait_until_it_listens(struct lab *lab, struct process *process)
+{
+	uint64_t deadline = clock_ns() + LAB_START_MS * NS_PER_MSEC;
+	int rc = 0;
+
+	while (!rc && !process_said(process, "listening on "))
+		rc = wait_a_little(lab, process, deadline);
+	return rc;
+}
+
+/* The control socket comes up some time after the VM was started. */
+static int connect_control(struct lab *lab, struct lab_side *side, const char *path)
+{
+	uint64_t deadline = clock_ns() + LAB_START_MS * NS_PER_MSEC;
+	int rc;
+
+	for (;;) {
+		rc = qmp_client_connect(path, LAB_START_MS, &side->qmp, lab->why);
+		if (rc != -ENOENT && rc != -ECONNREFUSED)
+			return rc;
+		rc = wait_a_little(lab, &side->vm, deadline);
+		if (rc)
+			return rc;
+	}
 }
 
 static int start_sim(struct lab *lab, enum lab_end end)
@@ -112,7 +133,7 @@ static int start_sim(struct lab *lab, enum lab_end end)
 	add(&line, "--dirty-rate=%" PRIu64, config->state_dirty_rate);
 	add(&line, "--dma-rate=%" PRIu32, config->dma_rate);
 	rc = spawn(lab, end, "device", process, &line);
-	return rc ? rc : wait_for_file(lab, process, socket);
+	return rc ? rc : wait_until_it_listens(lab, process);
 }
 
 static void add_vm_options(struct lab *lab, enum lab_end end, struct line *line)
@@ -147,11 +168,7 @@ static int start_vm(struct lab *lab, enum lab_end end)
 	add(&line, "--control=%s", control);
 	add_vm_options(lab, end, &line);
 	rc = spawn(lab, end, "VM", &side->vm, &line);
-	if (!rc)
-		rc = wait_for_file(lab, &side->vm, control);
-	if (!rc && qmp_client_connect(control, LAB_START_MS, &side->qmp, lab->why))
-		rc = -EIO;
-	return rc;
+	return rc ? rc : connect_control(lab, side, control);
 }
 
 /* The port was the kernel's choice, so that demos do not meet: ask where the VM waits. */

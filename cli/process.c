@@ -180,6 +180,13 @@ static char *read_tail(const struct process *process, char *tail)
 	return tail;
 }
 
+bool process_said(const struct process *process, const char *text)
+{
+	char buffer[LOG_TAIL_MAX + 1];
+
+	return read_tail(process, buffer) && strstr(buffer, text);
+}
+
 void process_show_log(const struct process *process, unsigned lines, FILE *out)
 {
 	char buffer[LOG_TAIL_MAX + 1];

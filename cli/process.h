@@ -40,6 +40,9 @@ void process_stop(struct process *process, int timeout_ms);
 /* "exit status 1", "killed by signal 9", "still running". @buffer has @size bytes. */
 char *process_describe(const struct process *process, char *buffer, size_t size);
 
+/* Did it print @text, within its last few lines? */
+bool process_said(const struct process *process, const char *text);
+
 /* The last @lines lines of its log, each led in by its name. */
 void process_show_log(const struct process *process, unsigned lines, FILE *out);
 

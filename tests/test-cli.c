@@ -141,7 +141,10 @@ static void progress_has_no_codes_off_a_terminal(void **state)
 	progress_init(&progress, out);
 	progress_show(&progress, &numbers);
 	progress_show(&progress, &numbers); /* no news: no line */
-	numbers.round++;
+	numbers.round = 7;
+	progress_show(&progress, &numbers); /* news, but too soon */
+	numbers.round = 4;
+	numbers.elapsed_ns += 1000000000;
 	progress_show(&progress, &numbers);
 	progress_end(&progress);
 	rewind(out);

@@ -26,6 +26,7 @@
 
 #include <vfio-migrate/vfio-user-protocol.h>
 #include "base/bitmap.h"
+#include "sim/main.h"
 #include "sim/server.h"
 
 #define WAIT_MS    20000 /* bound of every wait; reaching it is a failure */
@@ -1222,9 +1223,108 @@ static void test_stale_socket(void **state)
 	}
 }
 
+/* What the command line says on standard error about @argv, in @text. */
+static int parse_line(struct sim_config *config, const char *const *argv, char *text, size_t room)
+{
+	char *copy[16] = {NULL};
+	FILE *file = tmpfile();
+	int saved, ret, argc;
+	size_t got;
+
+	assert_non_null(file);
+	for (argc = 0; argv[argc]; argc++)
+		copy[argc] = (char *)argv[argc];
+	fflush(stderr);
+	saved = dup(2);
+	dup2(fileno(file), 2);
+	ret = sim_config_parse(config, argc, copy);
+	fflush(stderr);
+	dup2(saved, 2);
+	close(saved);
+	rewind(file);
+	got = fread(text, 1, room - 1, file);
+	text[got] = '\0';
+	fclose(file);
+	return ret;
+}
+
+static void test_wrong_command_lines(void **state)
+{
+	static const char *const lines[][4] = {
+		{"sim"},
+		{"sim", "--socket=x", "--fd=3"},
+		{"sim", "--socket=x", "--state-size=12Q"},
+		{"sim", "--socket=x", "--state-size=65G"},
+		{"sim", "--socket=x", "--state-size=0"},
+		{"sim", "--socket=x", "--initial-size=1G"},
+		{"sim", "--socket=x", "--dirty-rate=-1"},
+		{"sim", "--socket=x", "--dma-rate=10000001"},
+		{"sim", "--socket=x", "--vectors=65"},
+		{"sim", "--socket=x", "--max-transfer=1"},
+		{"sim", "--socket=x", "--tick-us=1"},
+		{"sim", "--socket=x", "--personality=mlx9"},
+		{"sim", "--socket=x", "--migration=p2p"},
+		{"sim", "--socket=x", "--migration="},
+		{"sim", "--socket=x", "--arc-latency=RUNNING"},
+		{"sim", "--socket=x", "--arc-latency=RUNNING:RUNNING=1"},
+		{"sim", "--socket=x", "--arc-latency=RUNNING:STOP=x"},
+		{"sim", "--socket=x", "--fail-arc=RUNNING:STOP=EFOO"},
+		{"sim", "--socket=x", "--fail-arc=RUNNING:STOP=EIO@0"},
+		{"sim", "--socket=x", "--die-in=ERROR"},
+		{"sim", "--socket=x", "--die-after-bytes=0"},
+		{"sim", "--socket=x", "--load-at=noon"},
+		{"sim", "--socket=x", "--corrupt-stream=x"},
+		{"sim", "--socket=x", "--bogus"},
+		{"sim", "--socket=x", "argument"},
+	};
+	struct sim_config config;
+	char text[1024], *newline;
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(lines); i++) {
+		assert_int_equal(parse_line(&config, lines[i], text, sizeof(text)), -EINVAL);
+		newline = strchr(text, '\n');
+		assert_non_null(newline);
+		assert_string_equal(newline, "\n"); /* one line, and there it ends */
+	}
+}
+
+static void test_right_command_line(void **state)
+{
+	static const char *const line[] = {"sim",
+				     "--socket=/x",
+				     "--state-size=10000",
+				     "--migration=stop-copy,pre-copy",
+				     "--arc-latency=RUNNING:STOP=20",
+				     "--arc-latency=stop:STOP_COPY=1s",
+				     "--fail-arc=RESUMING:STOP=EIO@2",
+				     "--corrupt-stream",
+				     "--no-extension",
+				     "--seed=5",
+				     NULL};
+	struct sim_config config;
+	char text[1024];
+
+	assert_int_equal(parse_line(&config, line, text, sizeof(text)), 0);
+	assert_string_equal(text, "");
+	assert_string_equal(config.server.socket_path, "/x");
+	assert_int_equal(config.device.state_size, 12288); /* whole pages */
+	assert_int_equal(config.device.initial_size, 12288);
+	assert_int_equal(config.device.mig_flags, VFM_MIG_STOP_COPY | VFM_MIG_PRE_COPY);
+	assert_int_equal(config.device.latency_ms[VFM_STATE_RUNNING][VFM_STATE_STOP], 20);
+	assert_int_equal(config.device.latency_ms[VFM_STATE_STOP][VFM_STATE_STOP_COPY], 1000);
+	assert_int_equal(config.device.fail[VFM_STATE_RESUMING][VFM_STATE_STOP].error, EIO);
+	assert_int_equal(config.device.fail[VFM_STATE_RESUMING][VFM_STATE_STOP].nth, 2);
+	assert_int_equal(config.device.corrupt_at, 4096);
+	assert_int_equal(config.device.seed, 5);
+	assert_int_equal(config.server.extension, 0);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_wrong_command_lines),
+		cmocka_unit_test(test_right_command_line),
 		cmocka_unit_test(test_hello_and_info),
 		cmocka_unit_test(test_records_and_interrupts),
 		cmocka_unit_test(test_dma_by_message),

@@ -212,6 +212,10 @@ static int migrate(struct demo *demo)
 	struct follow *follow = &demo->follow;
 	int rc;
 
+	/* So that the guest arrives and stands still. */
+	if (demo->options->spoil == SPOIL_STALL)
+		qmp_client_execute(demo->lab.side[LAB_DESTINATION].qmp, "stop", NULL,
+				   FOLLOW_REPLY_MS, NULL);
 	follow->vm = demo->lab.side[LAB_SOURCE].qmp;
 	progress_init(&follow->progress, demo->out);
 	rc = follow_set_limits(follow, &limits);
@@ -230,9 +234,6 @@ static int judge(struct demo *demo, struct json_object *report)
 	int status = follow_exit_status(report);
 	bool completed = status == CLI_EXIT_OK;
 
-	if (completed && demo->options->spoil == SPOIL_STALL)
-		qmp_client_execute(demo->lab.side[LAB_DESTINATION].qmp, "stop", NULL,
-				   FOLLOW_REPLY_MS, NULL);
 	verify_look(&demo->verify, completed, demo->lab.side[LAB_SOURCE].qmp,
 		    demo->lab.side[LAB_DESTINATION].qmp);
 	verify_add_to(&demo->verify, report);

@@ -85,29 +85,30 @@ static void read_live(struct json_object *from, struct verify_live *to)
 			field_u64(json_object_array_get_idx(devices, i), "records", 0);
 }
 
-static int look(struct verify *verify, struct qmp_client *vm, struct verify_seen *seen)
+static int ask(struct verify *verify, struct qmp_client *vm, const char *command,
+	       struct json_object **result)
 {
-	struct json_object *result;
-	int rc = qmp_client_execute(vm, "x-vfm-verify", NULL, REPLY_MS, &result);
+	int rc = qmp_client_execute(vm, command, NULL, REPLY_MS, result);
 
-	if (rc)
-		return fail(verify, rc, "%s", qmp_client_why(vm));
-	read_stopped(field_find(result, "stopped"), &seen->stopped);
-	read_live(field_find(result, "live"), &seen->live);
-	json_object_put(result);
-	return 0;
+	return rc ? fail(verify, rc, "%s", qmp_client_why(vm)) : 0;
 }
 
-static bool is_running(struct qmp_client *vm)
+static int look(struct verify *verify, struct qmp_client *vm, struct verify_seen *seen)
 {
-	struct json_object *result;
-	bool running;
+	struct json_object *result, *status;
+	int rc = ask(verify, vm, "query-status", &status);
 
-	if (qmp_client_execute(vm, "query-status", NULL, REPLY_MS, &result))
-		return false;
-	running = field_true(result, "running");
-	json_object_put(result);
-	return running;
+	if (rc)
+		return rc;
+	rc = ask(verify, vm, "x-vfm-verify", &result);
+	if (!rc) {
+		read_stopped(field_find(result, "stopped"), &seen->stopped);
+		read_live(field_find(result, "live"), &seen->live);
+		seen->live.running = field_true(status, "running");
+		json_object_put(result);
+	}
+	json_object_put(status);
+	return rc;
 }
 
 /* Every heart, every vCPU's work and every ring is beyond what it was. */
@@ -168,16 +169,14 @@ static int watch(struct verify *verify, struct qmp_client *destination)
 	struct verify_seen *seen = &verify->destination;
 	struct timespec pause = {.tv_nsec = POLL_MS * NS_PER_MSEC};
 	struct verify_live mark;
-	bool running;
 	int rc;
 
 	do {
-		running = is_running(destination);
 		rc = look(verify, destination, seen);
 		if (rc)
 			return rc;
 		mark_arrival(verify, &mark);
-		if (!running || seen->live.failures)
+		if (!seen->live.running || seen->live.failures)
 			return 0;
 		if (went_on(&mark, &seen->live) && clock_ns() - start > WATCH_MS * NS_PER_MSEC)
 			return 0;

@@ -132,6 +132,10 @@ static bool judge_guest(const struct verify *verify, char *text)
 		return refuse(text, "stopped on the %s: %s",
 			      after->failures ? "destination" : "source",
 			      after->failures ? after->failure : before->failure);
+	if (!after->running || before->running)
+		return refuse(text, "%s",
+			      before->running ? "runs on at the source as well"
+					      : "does not run on the destination");
 	if (!before->cpus || before->cpus != after->cpus)
 		return refuse(text, "%u vCPUs on the source, %u on the destination", before->cpus,
 			      after->cpus);

@@ -46,6 +46,7 @@ struct verify_stopped {
 /* A VM as it is now. */
 struct verify_live {
 	char accel[16];
+	bool running; /* the VMM says so */
 	unsigned cpus;
 	unsigned devices;
 	uint64_t failures;

@@ -36,6 +36,7 @@ static void fill_good(struct verify *verify)
 	memset(verify, 0, sizeof(*verify));
 	verify->source.stopped = verify->destination.stopped = stopped;
 	verify->source.live = verify->destination.live = live;
+	verify->destination.live.running = true;
 	verify->destination.live.heartbeat[0] += 5;
 	verify->destination.live.heartbeat[1] += 5;
 	verify->destination.live.pages[0] += 50;
@@ -101,6 +102,8 @@ DAMAGE(guest_failed, dst->live.failures = 1)
 DAMAGE(guest_failed_here, src->live.failures = 1)
 DAMAGE(no_work_there, dst->live.pages[1] = 900)
 DAMAGE(no_work_here, src->live.pages[1] = 0)
+DAMAGE(stands_there, dst->live.running = false)
+DAMAGE(runs_here, src->live.running = true)
 DAMAGE(heart_repeats, dst->stopped.heartbeat[1]--)
 DAMAGE(heart_skips, dst->stopped.heartbeat[1]++)
 DAMAGE(heart_stands, dst->live.heartbeat[1] = 90)
@@ -117,6 +120,7 @@ static const struct {
 	{VERIFY_RING, counter_behind},	      {VERIFY_RING, ring_stands},
 	{VERIFY_GUEST, guest_failed},	      {VERIFY_GUEST, guest_failed_here},
 	{VERIFY_GUEST, no_work_there},	      {VERIFY_GUEST, no_work_here},
+	{VERIFY_GUEST, stands_there},	      {VERIFY_GUEST, runs_here},
 	{VERIFY_HEARTBEAT, heart_repeats},    {VERIFY_HEARTBEAT, heart_skips},
 	{VERIFY_HEARTBEAT, heart_stands},     {VERIFY_HEARTBEAT, heart_never_beat},
 	{VERIFY_HEARTBEAT, heart_beats_twice},

@@ -86,20 +86,27 @@ static void reap(struct process *process)
 		close(take_fd(&process->pidfd));
 }
 
+static bool running(const struct process *process)
+{
+	return process->pid > 0 && !process->ended;
+}
+
 int process_spawn(struct process *process, const char *name, const char *log, char *const argv[])
 {
 	CLEANUP(cleanup_close) int fd = -1;
 	int rc;
 
-	*process = (struct process)PROCESS_INIT;
+	*process = (struct process){.pidfd = -1};
 	snprintf(process->name, sizeof(process->name), "%s", name);
 	snprintf(process->log, sizeof(process->log), "%s", log);
 	fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
 	rc = fork_child(process, fd, argv);
-	if (process->pid <= 0)
+	if (!running(process)) {
+		process->pid = 0;
 		return rc;
+	}
 	if (!rc) {
 		process->pidfd = (int)syscall(SYS_pidfd_open, process->pid, 0);
 		if (process->pidfd >= 0)
@@ -118,7 +125,7 @@ int process_wait(struct process *process, int timeout_ms)
 	uint64_t now;
 	int rc;
 
-	if (process->pidfd < 0)
+	if (!running(process))
 		return 0;
 	do {
 		now = clock_ns();
@@ -134,7 +141,7 @@ int process_wait(struct process *process, int timeout_ms)
 
 void process_stop(struct process *process, int timeout_ms)
 {
-	if (process->pidfd < 0)
+	if (!running(process))
 		return;
 	syscall(SYS_pidfd_send_signal, process->pidfd, SIGTERM, NULL, 0);
 	if (!process_wait(process, timeout_ms))
@@ -171,6 +178,13 @@ static char *read_tail(const struct process *process, char *tail)
 		size--;
 	tail[size] = '\0';
 	return tail;
+}
+
+bool process_said(const struct process *process, const char *text)
+{
+	char buffer[LOG_TAIL_MAX + 1];
+
+	return read_tail(process, buffer) && strstr(buffer, text);
 }
 
 void process_show_log(const struct process *process, unsigned lines, FILE *out)

@@ -20,15 +20,13 @@
 struct process {
 	char name[PROCESS_NAME_MAX]; /* for messages: "source VM" */
 	char log[PATH_MAX];          /* file with its standard output and error */
-	pid_t pid;
-	int pidfd;   /* readable when it has ended; -1: not running */
+	pid_t pid;   /* 0: never started */
+	int pidfd;   /* readable when it has ended; valid while it runs */
 	int status;  /* as of wait(2); valid when ended */
 	bool ended;
 };
 
-/* What a struct process must hold before process_spawn, so that process_stop can be called on it
- * at any time. */
-#define PROCESS_INIT {.pidfd = -1}
+/* A struct process of zeroes is one that was never started: the functions below take it, too. */
 
 /* Run @argv, NULL-terminated, program at argv[0]. Returns 0 or -errno (also of a failed exec). */
 int process_spawn(struct process *process, const char *name, const char *log, char *const argv[]);
@@ -41,6 +39,9 @@ void process_stop(struct process *process, int timeout_ms);
 
 /* "exit status 1", "killed by signal 9", "still running". @buffer has @size bytes. */
 char *process_describe(const struct process *process, char *buffer, size_t size);
+
+/* Did it print @text, within its last few lines? */
+bool process_said(const struct process *process, const char *text);
 
 /* The last @lines lines of its log, each led in by its name. */
 void process_show_log(const struct process *process, unsigned lines, FILE *out);

@@ -109,10 +109,13 @@ static void show_plain(struct progress *progress, const struct vfm_progress *num
 {
 	char line[PROGRESS_LINE_MAX];
 
-	if (numbers->stage == progress->stage && numbers->round == progress->round)
+	if (numbers->stage == progress->stage &&
+	    (numbers->round == progress->round ||
+	     numbers->elapsed_ns - progress->elapsed_ns < NS_PER_SEC))
 		return;
 	progress->stage = numbers->stage;
 	progress->round = numbers->round;
+	progress->elapsed_ns = numbers->elapsed_ns;
 	fprintf(progress->out, "%s\n", progress_format(line, numbers, WIDTH_PLAIN));
 	fflush(progress->out);
 }
@@ -121,7 +124,7 @@ void progress_show(struct progress *progress, const struct vfm_progress *numbers
 {
 	char line[PROGRESS_LINE_MAX];
 
-	if (!progress->out)
+	if (!progress->out || numbers->stage == VFM_STAGE_NONE)
 		return;
 	if (!progress->terminal) {
 		show_plain(progress, numbers);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The progress of a migration while it runs: on a terminal one line that is redrawn, never wider
- * than the terminal; elsewhere a plain line for each new stage and round, without control codes.
+ * than the terminal; elsewhere a plain line for each new stage, and at most one a second for new
+ * rounds, without control codes.
  */
 #ifndef CLI_PROGRESS_H
 #define CLI_PROGRESS_H
@@ -17,8 +18,9 @@ struct progress {
 	FILE *out; /* NULL: show nothing */
 	bool terminal;
 	bool drawn; /* a redrawn line is on the screen, and the cursor behind it */
-	enum vfm_stage stage;
+	enum vfm_stage stage; /* of the last plain line, with its round and time */
 	uint64_t round;
+	uint64_t elapsed_ns;
 };
 
 void progress_init(struct progress *progress, FILE *out);

@@ -370,3 +370,8 @@ const char *qmp_client_why(const struct qmp_client *client)
 {
 	return client->why;
 }
+
+int qmp_client_no_sense(struct qmp_client *client, const char *command)
+{
+	return fail(client, -EPROTO, "the VM's answer to %s makes no sense", command);
+}

@@ -46,4 +46,7 @@ int qmp_client_event(struct qmp_client *client, int timeout_ms, struct json_obje
 /* Why the last call failed. Valid until the next call. */
 const char *qmp_client_why(const struct qmp_client *client);
 
+/* For a caller that finds no sense in a reply: sets why, returns -EPROTO. */
+int qmp_client_no_sense(struct qmp_client *client, const char *command);
+
 #endif

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <vfio-migrate/connect.h>
@@ -75,10 +76,9 @@ int main(int argc, char **argv)
 	struct vfm_destination *destination;
 	struct vfm_source *source;
 	char why[128] = "usage: minimal-vmm send|recv ADDRESS";
-	int fd = -1, recv = argc == 3 && !strcmp(argv[1], "recv");
-
-	if (argc == 3)
-		fd = recv ? vfm_listen(argv[2], why, 128) : vfm_connect(argv[2], 5000, why, 128);
+	int recv = argc == 3 && !strcmp(argv[1], "recv");
+	int fd = argc != 3 ? -1 : recv ? vfm_listen(argv[2], why, 128)
+				       : vfm_connect(argv[2], 5000, why, 128);
 	if (fd < 0)
 		return fprintf(stderr, "%s\n", why), 2;
 	if (recv) {
@@ -92,8 +92,8 @@ int main(int argc, char **argv)
 	}
 	run(NULL), sleep(1);
 	vfm_source_new(&region, 1, &ops, NULL, NULL, &source);
-	vfm_source_start(source, fd);
-	vfm_source_wait(source);
-	printf("%s\n", vfm_source_report_json(source));
+	vfm_source_start(source, fd), vfm_source_wait(source);
+	char *report = vfm_source_report_json(source);
+	puts(report), free(report);
 	return vfm_source_free(source), 0;
 }

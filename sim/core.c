@@ -177,6 +177,7 @@ void sim_tick(struct sim *sim, uint64_t now_ns)
 void sim_limit_flags(struct sim *sim, uint32_t known)
 {
 	sim->known_flags = known;
+	sim->infov2 = false;
 }
 
 uint32_t sim_mig_flags(const struct sim *sim)

@@ -127,7 +127,8 @@ unsigned sim_vectors(const struct sim *sim);
 
 /* ---- migration ---- */
 
-/* What the device can do, and what the peer knows to use: flags outside of @known are not used. */
+/* What the device can do, and what a new user of it knows: flags outside of @known are not used,
+ * and the opt-in to PRECOPY_INFOv2 has to be repeated. */
 void sim_limit_flags(struct sim *sim, uint32_t known);
 uint32_t sim_mig_flags(const struct sim *sim);
 
@@ -175,6 +176,7 @@ int sim_precopy_info(struct sim *sim, struct vfm_precopy_info *info);
 int sim_log_start(struct sim *sim, uint64_t *page_size,
 		  const struct vfm_feature_logging_range *ranges, uint32_t count);
 int sim_log_stop(struct sim *sim);
+bool sim_has_logging(const struct sim *sim);
 
 /*
  * Set bit i of @bitmap for each written page of @page_size bytes at @iova + i * @page_size, and

@@ -101,6 +101,11 @@ int sim_log_start(struct sim *sim, uint64_t *page_size,
 	return 0;
 }
 
+bool sim_has_logging(const struct sim *sim)
+{
+	return sim->opts.dma_logging;
+}
+
 int sim_log_stop(struct sim *sim)
 {
 	if (!sim->opts.dma_logging)

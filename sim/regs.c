@@ -73,6 +73,8 @@ static void write_command(struct sim *sim, uint32_t value)
 		sim->hash_value = memory_hash(&sim->memory);
 	else if (value == SIM_COMMAND_RING_RESET && !(sim->regs.control & SIM_CONTROL_DMA))
 		sim->regs.producer = 0;
+	else if (value == SIM_COMMAND_SPOIL)
+		sim->memory.data[0] ^= 1;
 }
 
 static void write_doorbell(struct sim *sim, uint32_t value)

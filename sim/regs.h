@@ -90,6 +90,8 @@
 /* SIM_REG_COMMAND; both work in every migration state in which regions can be accessed. */
 #define SIM_COMMAND_HASH       1u /* hash the internal memory into SIM_REG_HASH */
 #define SIM_COMMAND_RING_RESET 2u /* with SIM_CONTROL_DMA clear: producer back to 0 */
+#define SIM_COMMAND_SPOIL      3u /* flip a bit of the internal memory unnoticed, as a bad memory
+				   * cell would: for tests of those who compare hashes */
 
 #define SIM_RING_ENTRIES_MAX (1u << 20)
 #define SIM_RECORD_SIZE      64u

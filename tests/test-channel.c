@@ -211,8 +211,8 @@ static void test_transfer(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
 		for (int nonblocking = 0; nonblocking < 2; nonblocking++) {
 			transfer_blob(pairs[i], nonblocking, 0, 3);
-			/* A small buffer: every call is cut short many times. Not the receive buffer:
-			 * a TCP window below one segment is a matter of timers. */
+			/* A small buffer: every call is cut short many times. Not on the receiving
+			 * side: a TCP window below one segment is a matter of timers. */
 			transfer_blob(pairs[i], nonblocking, 4096, 100);
 			/* More elements than one system call takes. */
 			transfer_blob(pairs[i], nonblocking, 0, 3 * IOV_MAX);

@@ -141,7 +141,10 @@ static void progress_has_no_codes_off_a_terminal(void **state)
 	progress_init(&progress, out);
 	progress_show(&progress, &numbers);
 	progress_show(&progress, &numbers); /* no news: no line */
-	numbers.round++;
+	numbers.round = 7;
+	progress_show(&progress, &numbers); /* news, but too soon */
+	numbers.round = 4;
+	numbers.elapsed_ns += 1000000000;
 	progress_show(&progress, &numbers);
 	progress_end(&progress);
 	rewind(out);
@@ -386,7 +389,7 @@ static char *const nothing[] = {(char *)"/nowhere/at/all", NULL};
 
 static void process_status_and_log(void **state)
 {
-	struct process process = PROCESS_INIT;
+	struct process process = {.pid = 0};
 	char log[96], text[64], *shown = NULL;
 	size_t size;
 	FILE *out;
@@ -410,7 +413,7 @@ static void process_status_and_log(void **state)
 
 static void process_stops(void **state)
 {
-	struct process process = PROCESS_INIT;
+	struct process process = {.pid = 0};
 	char log[96], text[64];
 
 	snprintf(log, sizeof(log), "%s/log", dir);
@@ -425,7 +428,7 @@ static void process_stops(void **state)
 /* The middle process is killed without a chance to clean up; its child must be gone as well. */
 static void process_dies_with_its_parent(void **state)
 {
-	struct process process = PROCESS_INIT;
+	struct process process = {.pid = 0};
 	int ends[2], status;
 	pid_t parent, child;
 	char log[96], byte;

@@ -21,6 +21,7 @@
 #include <cmocka.h>
 #include <vfio-migrate/device.h>
 #include "device/device.h"
+#include "device/vfio-user-client.h"
 #include "tests/fake-vfio-user.h"
 
 #define KIB 1024u
@@ -331,6 +332,9 @@ static void bad_regions_are_refused(void **state)
 	bad_region = good;
 	bad_region.sparse.cap.next = sizeof(good.info);
 	try_bad_region();
+	/* The same with a capability that nobody knows: the chain alone must end the walk. */
+	bad_region.sparse.cap.id = 99;
+	try_bad_region();
 	bad_region = good;
 	bad_region.info.cap_offset = sizeof(good) - 4;
 	try_bad_region();
@@ -634,6 +638,7 @@ static void maps_are_kept_apart(void **state)
 	int fd = memfd_create("guest", MFD_CLOEXEC);
 
 	pair->fake.version = "{\"capabilities\":{\"max_dma_maps\":3}}";
+	pair->fake.strict_stop = true;
 	pair_start(pair, NULL);
 	assert_int_equal(vfm_vfio_user_dma_map(pair->client, 0x10000, 0x1000, 3, fd, 0), 0);
 	assert_int_equal(vfm_vfio_user_dma_map(pair->client, 0x12000, 0x1000, 3, fd, 0x1000), 0);
@@ -648,6 +653,12 @@ static void maps_are_kept_apart(void **state)
 	assert_int_equal(vfm_vfio_user_dma_unmap(pair->client, 0x11000, 0x1000), -ENOENT);
 	assert_int_equal(vfm_vfio_user_dma_map(pair->client, 0x20000, 0x1000, 3, -1, 0), 0);
 	assert_int_equal(pair->fake.map_count, 3);
+	/* A mapping that the server refused is none. */
+	assert_int_equal(vfm_vfio_user_dma_unmap(pair->client, 0x20000, 0x1000), 0);
+	assert_int_equal(vfm_vfio_user_set_mig_state(pair->client, VFM_STATE_STOP), 0);
+	assert_int_equal(vfm_vfio_user_dma_map(pair->client, 0x20000, 0x1000, 3, -1, 0), -EINVAL);
+	assert_int_equal(vfm_vfio_user_set_mig_state(pair->client, VFM_STATE_RUNNING), 0);
+	assert_int_equal(vfm_vfio_user_dma_map(pair->client, 0x20000, 0x1000, 3, -1, 0), 0);
 	close(fd);
 	pair_free(pair);
 }
@@ -1234,6 +1245,31 @@ static void cancel_wakes_data_but_not_mmio(void **state)
 	pair_free(pair);
 }
 
+/* A thread that is anywhere in its loop of reads is stopped, until it is let go. */
+static void hold_stops_data(void **state)
+{
+	struct pair *pair = pair_new();
+	struct job job;
+	pthread_t thread;
+	char buf[64];
+
+	pair->fake.hook = hold_data;
+	pair->fake.hits = 1;
+	pair->fake.stream_len = 5000;
+	pair_start(pair, NULL);
+	job.client = pair->client;
+	assert_int_equal(pthread_create(&thread, NULL, read_data, &job), 0);
+	wait_seen(&pair->fake);
+	vfio_user_hold(pair->client, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(job.ret, -ECANCELED);
+	assert_int_equal(vfm_vfio_user_mig_data_read(pair->client, buf, 64), -ECANCELED);
+	assert_int_equal(vfm_vfio_user_region_read(pair->client, 0, 0, buf, 64), 0);
+	vfio_user_hold(pair->client, false);
+	assert_fine(pair->client);
+	pair_free(pair);
+}
+
 static void shutdown_wakes_everybody(void **state)
 {
 	struct pair *pair = pair_new();
@@ -1596,6 +1632,7 @@ int main(void)
 		cmocka_unit_test(loss_is_told_once),
 		cmocka_unit_test(one_data_request_at_a_time),
 		cmocka_unit_test(cancel_wakes_data_but_not_mmio),
+		cmocka_unit_test(hold_stops_data),
 		cmocka_unit_test(shutdown_wakes_everybody),
 		cmocka_unit_test(mmio_goes_on_beside_data),
 		cmocka_unit_test(device_tells_what_it_is),

@@ -182,28 +182,29 @@ static void save(struct vmm *vm, struct vfm_buffer *out)
 	assert_true(buffer_size(out) > 100);
 }
 
-/* The second VM goes on where the first stood: heart, clock, working set. */
-static void test_moves(void **state)
+/* Memory and state from one VM to another, both stopped. Loading writes to no page. */
+static struct vmm *move(struct vmm *from, const char *accel, struct watch *watch)
 {
-	struct watch watch, watch2;
+	struct vmm *to = make(accel, 2, true, watch);
 	struct vfm_buffer blob;
-	uint64_t before[2], ns;
-	struct vmm *to;
-	unsigned i;
 
-	MAKE(from, accel_of(state), 2, false, &watch);
-	to = make(accel_of(state), 2, true, &watch2);
 	assert_non_null(to);
-	assert_int_equal(vmm_release(from, VMM_HOLD_USER), 0);
-	wait_beats(from, 0, 5);
-	wait_beats(from, 1, 5);
-	assert_int_equal(vmm_ops.stop(from), 0);
 	save(from, &blob);
 	memcpy(to->memory.base, from->memory.base, MEMORY);
 	assert_int_equal(vmm_ops.load(to, buffer_data(&blob), buffer_size(&blob)), 0);
-	before[0] = beats(to, 0);
-	before[1] = beats(to, 1);
-	ns = vmm_shared(to)->cpu[0].heartbeat_ns;
+	assert_memory_equal(to->memory.base, from->memory.base, MEMORY);
+	buffer_free(&blob);
+	vmm_free(from);
+	return to;
+}
+
+/* The last VM goes on where the first stood: heart, clock, working set. */
+static void goes_on(struct vmm *to, struct watch *watch)
+{
+	uint64_t before[2] = {beats(to, 0), beats(to, 1)};
+	uint64_t ns = vmm_shared(to)->cpu[0].heartbeat_ns;
+	unsigned i;
+
 	assert_int_equal(vmm_ops.run(to), 0);
 	nap();
 	assert_int_equal(beats(to, 0), before[0]); /* not ours yet */
@@ -213,13 +214,55 @@ static void test_moves(void **state)
 		wait_sweeps(to, i, 1);
 	}
 	assert_int_equal(vmm_hold(to, VMM_HOLD_USER), 0);
-	assert_healthy(to, &watch2);
+	assert_healthy(to, watch);
 	assert_true(vmm_shared(to)->cpu[0].heartbeat_ns > ns);
 	assert_true(vmm_shared(to)->cpu[0].heartbeat_ns - ns < 2 * PATIENCE_NS);
 	assert_working_set(to);
-	buffer_free(&blob);
-	vmm_free(from);
-	vmm_free(to);
+}
+
+static void test_moves(void **state)
+{
+	struct watch watch[3];
+
+	MAKE(vm, accel_of(state), 2, false, &watch[0]);
+	assert_int_equal(vmm_release(vm, VMM_HOLD_USER), 0);
+	wait_beats(vm, 0, 5);
+	wait_beats(vm, 1, 5);
+	assert_int_equal(vmm_ops.stop(vm), 0);
+	vm = move(vm, accel_of(state), &watch[1]);
+	goes_on(vm, &watch[1]);
+	vmm_free(vm);
+}
+
+/* A VM that came, never ran, and leaves again. */
+static void test_moves_twice(void **state)
+{
+	struct watch watch[3];
+
+	MAKE(vm, accel_of(state), 2, false, &watch[0]);
+	assert_int_equal(vmm_release(vm, VMM_HOLD_USER), 0);
+	wait_beats(vm, 0, 5);
+	wait_beats(vm, 1, 5);
+	assert_int_equal(vmm_ops.stop(vm), 0);
+	vm = move(vm, accel_of(state), &watch[1]);
+	vm = move(vm, accel_of(state), &watch[2]);
+	goes_on(vm, &watch[2]);
+	vmm_free(vm);
+}
+
+/* What its user had stopped arrives stopped. */
+static void test_arrives_paused(void **state)
+{
+	struct watch watch[2];
+
+	MAKE(vm, accel_of(state), 2, false, &watch[0]);
+	vm = move(vm, accel_of(state), &watch[1]);
+	vmm_ops.owned(vm);
+	assert_int_equal(vmm_ops.run(vm), 0);
+	assert_int_equal(vmm_holds(vm), VMM_HOLD_USER);
+	assert_int_equal(vmm_release(vm, VMM_HOLD_USER), 0);
+	wait_beats(vm, 0, 3);
+	vmm_free(vm);
 }
 
 /* A page that changed while nobody looked is in the log: memory is copied when the log starts, then
@@ -386,12 +429,15 @@ static void test_configurations(void **state)
 	}
 #define BOTH(test) ON(test, "kvm"), ON(test, "thread")
 
-int main(void)
+/* An argument is a filter: test_moves* */
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		BOTH(test_boots_and_works),
 		BOTH(test_stops_and_goes_on),
 		BOTH(test_moves),
+		BOTH(test_moves_twice),
+		BOTH(test_arrives_paused),
 		BOTH(test_dirty_log),
 		BOTH(test_finds_wrong_bytes),
 		BOTH(test_hostile_state),
@@ -399,5 +445,7 @@ int main(void)
 		cmocka_unit_test(test_configurations),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

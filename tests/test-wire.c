@@ -588,7 +588,9 @@ static void test_empty_bulk(void **state)
 /* The bulk's length against the pages that the head tells. */
 static void test_memory_bulk(void **state)
 {
-	static const uint32_t bulks[] = {0, VFM_PAGE_SIZE, 2 * VFM_PAGE_SIZE - 1, 3 * VFM_PAGE_SIZE};
+	static const uint32_t bulks[] = {
+		0, VFM_PAGE_SIZE, 2 * VFM_PAGE_SIZE - 1, 3 * VFM_PAGE_SIZE,
+	};
 	struct fixture *fx = *state;
 
 	sample_encode(find_sample("memory"), 0, fx->bytes, &fx->sent);

@@ -26,16 +26,25 @@ static uint64_t hash_memory(const struct vmm *vm)
 	return hash;
 }
 
+/* The records that the ring shows: the number in its last one, and one more. */
+static uint64_t ring_end(const struct vmm *vm, unsigned i)
+{
+	const struct guest_params_device *d = &vm->params.device[i];
+	const struct sim_ring_index *index = ram_at(&vm->memory, d->index, sizeof(*index));
+	const struct sim_record *ring = ram_at(&vm->memory, d->ring,
+					       (uint64_t)d->entries * sizeof(*ring));
+	uint64_t producer = index ? __atomic_load_n(&index->producer, __ATOMIC_ACQUIRE) : 0;
+
+	return ring && producer ? ring[(producer - 1) % d->entries].sequence + 1 : 0;
+}
+
 static int hash_device(struct vmm *vm, unsigned i, struct vmm_inspection *in)
 {
 	struct vfm_vfio_user *client = vm->device[i].client;
-	const struct sim_ring_index *index = ram_at(&vm->memory, vm->params.device[i].index,
-						    sizeof(*index));
 	uint32_t command = SIM_COMMAND_HASH;
 	int ret;
 
-	if (index)
-		in->device[i].ring = __atomic_load_n(&index->producer, __ATOMIC_ACQUIRE);
+	in->device[i].ring = ring_end(vm, i);
 	ret = vfm_vfio_user_region_write(client, SIM_BAR_REGS, SIM_REG_COMMAND, &command,
 					 sizeof(command));
 	if (!ret)

@@ -3,8 +3,9 @@
  * What travels of a KVM machine, and how it comes back.
  *
  * The order of loading matters: the local APIC's mode depends on the base in sregs, the TSC deadline
- * and the paravirtual clock are MSRs that want the APIC there, and pending events come last. Guest
- * time is set when the vCPUs start, so that the time between does not count.
+ * is an MSR that wants the APIC there, and pending events come last. Guest time is set when the vCPUs
+ * start, so that the time between does not count, and so is the address of the paravirtual clock: from
+ * then on KVM writes to guest memory whenever it likes, which is nobody's before.
  *
  * The bytes come from a peer. Sizes are those of the kernel's structures, checked one by one; MSRs
  * must be of our own list, so that a peer cannot reach others; values are checked by KVM, as they
@@ -21,6 +22,7 @@
 #include "vmm/kvm.h"
 
 #define CHIPS 3 /* two PICs and the I/O APIC */
+#define CLOCK_PAGE_BYTES 32 /* struct pvclock_vcpu_time_info */
 
 /* ---- MSRs ---- */
 
@@ -98,6 +100,15 @@ int kvm_find_msrs(struct kvm_accel *kvm)
 	return ret;
 }
 
+/* A VM that was loaded and never ran is saved as it came. */
+static int save_msr(struct kvm_vcpu *cpu, uint32_t index, uint64_t *value)
+{
+	if (index != MSR_KVM_SYSTEM_TIME_NEW || !cpu->clock_pending)
+		return read_msr(cpu, index, value);
+	*value = cpu->system_time;
+	return 0;
+}
+
 static int save_msrs(struct kvm_vcpu *cpu, struct state_writer *out)
 {
 	struct kvm_msr_entry *entries = calloc(KVM_MSRS_MAX, sizeof(*entries));
@@ -107,7 +118,7 @@ static int save_msrs(struct kvm_vcpu *cpu, struct state_writer *out)
 	if (!entries)
 		return -ENOMEM;
 	for (i = 0; i < cpu->kvm->msrs; i++)
-		if (read_msr(cpu, cpu->kvm->msr[i], &value) == 0)
+		if (save_msr(cpu, cpu->kvm->msr[i], &value) == 0)
 			entries[n++] = (struct kvm_msr_entry){.index = cpu->kvm->msr[i],
 							      .data = value};
 	state_add(out, STATE_KVM_MSRS, cpu->index, entries, n * sizeof(*entries));
@@ -133,6 +144,17 @@ static int check_msrs(struct kvm_vcpu *cpu, const struct state_section *s)
 	return 0;
 }
 
+static int load_msr(struct kvm_vcpu *cpu, const struct kvm_msr_entry *e)
+{
+	if (e->index != MSR_KVM_SYSTEM_TIME_NEW)
+		return write_msr(cpu, e->index, e->data);
+	if (e->data & 1 && !ram_at(&cpu->vm->memory, e->data - 1, CLOCK_PAGE_BYTES))
+		return -EINVAL;
+	cpu->system_time = e->data;
+	cpu->clock_pending = true;
+	return 0;
+}
+
 static int load_msrs(struct kvm_vcpu *cpu, const struct state_view *view)
 {
 	const struct state_section *s = state_find(view, STATE_KVM_MSRS, cpu->index);
@@ -143,7 +165,7 @@ static int load_msrs(struct kvm_vcpu *cpu, const struct state_view *view)
 	ret = check_msrs(cpu, s);
 	for (at = 0; !ret && at < s->size; at += sizeof(e)) {
 		memcpy(&e, s->payload + at, sizeof(e));
-		ret = write_msr(cpu, e.index, e.data);
+		ret = load_msr(cpu, &e);
 		if (ret < 0)
 			vmm_log(cpu->vm, VFM_LOG_ERROR,
 				"vCPU %u: KVM refuses 0x%llx in MSR 0x%x", cpu->index,
@@ -346,6 +368,8 @@ int kvm_save(struct vmm *vm, struct state_writer *out)
 
 	if (ioctl(kvm->fd, KVM_GET_CLOCK, &clock) < 0)
 		return -errno;
+	if (kvm->clock_pending)
+		clock.clock = kvm->clock_ns;
 	state_add(out, STATE_KVM_CLOCK, 0, &clock.clock, sizeof(clock.clock));
 	ret = save_chips(kvm, out);
 	for (i = 0; !ret && i < kvm->cpus; i++)
@@ -370,4 +394,23 @@ int kvm_load(struct vmm *vm, const struct state_view *view)
 		kvm->clock_pending = true;
 	}
 	return ret;
+}
+
+int kvm_start_clock(struct kvm_accel *kvm)
+{
+	struct kvm_clock_data clock = {.clock = kvm->clock_ns};
+	unsigned i;
+
+	if (kvm->clock_pending && ioctl(kvm->fd, KVM_SET_CLOCK, &clock) < 0)
+		return -errno;
+	kvm->clock_pending = false;
+	for (i = 0; i < kvm->cpus; i++) {
+		struct kvm_vcpu *cpu = &kvm->cpu[i];
+
+		if (cpu->clock_pending &&
+		    write_msr(cpu, MSR_KVM_SYSTEM_TIME_NEW, cpu->system_time) < 0)
+			return -EIO;
+		cpu->clock_pending = false;
+	}
+	return 0;
 }

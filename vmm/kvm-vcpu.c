@@ -282,26 +282,13 @@ int kvm_stop_all(struct vmm *vm)
 	return 0;
 }
 
-/* Guest time that was loaded starts to run here, not when it was loaded. */
-static int start_clock(struct kvm_accel *kvm)
-{
-	struct kvm_clock_data clock = {.clock = kvm->clock_ns};
-
-	if (!kvm->clock_pending)
-		return 0;
-	if (ioctl(kvm->fd, KVM_SET_CLOCK, &clock) < 0)
-		return -errno;
-	kvm->clock_pending = false;
-	return 0;
-}
-
 int kvm_run_all(struct vmm *vm)
 {
 	struct kvm_accel *kvm = kvm_of(vm);
 	int ret;
 
 	pthread_mutex_lock(&kvm->lock);
-	ret = start_clock(kvm);
+	ret = kvm_start_clock(kvm);
 	if (!ret) {
 		kvm->want_run = true;
 		pthread_cond_broadcast(&kvm->changed);

@@ -26,6 +26,8 @@ struct kvm_vcpu {
 	bool alive;          /* the thread runs */
 	bool parked;         /* not inside KVM_RUN, no exit half done; under kvm->lock */
 	bool dead;           /* cannot go on; of the thread alone */
+	bool clock_pending;  /* system_time was loaded, and is set when the vCPUs start */
+	uint64_t system_time; /* MSR_KVM_SYSTEM_TIME_NEW */
 };
 
 struct kvm_accel {
@@ -74,5 +76,7 @@ int kvm_stop_all(struct vmm *vm);
 int kvm_find_msrs(struct kvm_accel *kvm);
 int kvm_save(struct vmm *vm, struct state_writer *out);
 int kvm_load(struct vmm *vm, const struct state_view *view);
+/* Let guest time that was loaded run on. The vCPUs are about to start. */
+int kvm_start_clock(struct kvm_accel *kvm);
 
 #endif

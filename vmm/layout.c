@@ -152,6 +152,15 @@ static uint64_t written_at(unsigned word, uint64_t tag)
 	return back < tag ? tag - back : 0;
 }
 
+/* A vCPU can have been stopped in the middle of a page: words of the next column may be written,
+ * and the tag not yet. */
+static bool is_right(uint64_t gpa, unsigned i, uint64_t tag, uint64_t found)
+{
+	if (found == guest_pattern(gpa, i, written_at(i, tag)))
+		return true;
+	return i % GUEST_COLUMNS == guest_column(tag + 1) && found == guest_pattern(gpa, i, tag + 1);
+}
+
 int layout_check_page(const struct vmm *vm, uint64_t page, uint64_t *tag)
 {
 	uint64_t gpa = vm->params.working_set + page * GUEST_PAGE;
@@ -160,7 +169,7 @@ int layout_check_page(const struct vmm *vm, uint64_t page, uint64_t *tag)
 
 	*tag = words[0];
 	for (i = 1; i < GUEST_PAGE_WORDS; i++)
-		if (words[i] != guest_pattern(gpa, i, written_at(i, *tag)))
+		if (!is_right(gpa, i, *tag, words[i]))
 			return (int)i;
 	return 0;
 }

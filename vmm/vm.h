@@ -106,8 +106,8 @@ struct vmm_inspection {
 	struct {
 		int result; /* 0 or -errno: could not be asked */
 		uint64_t hash;
-		uint64_t records;
-		uint64_t ring;  /* producer as the ring's index says */
+		uint64_t records; /* as the device counts */
+		uint64_t ring;  /* records, as the last one in the ring says */
 	} device[VMM_DEVICES_MAX];
 };
 

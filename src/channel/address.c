@@ -72,7 +72,8 @@ static int parse_tcp(const char *text, const char *rest, struct address *address
 		return address_fail(EINVAL, why, size, "%s: expected tcp:HOST:PORT", text);
 	if (*rest != '[' && strchr(colon + 1, ':'))
 		return address_fail(EINVAL, why, size,
-				    "%s: an IPv6 address goes into brackets, tcp:[ADDRESS]:PORT", text);
+				    "%s: an IPv6 address goes into brackets, tcp:[ADDRESS]:PORT",
+				    text);
 	if (!parse_number(colon + 1, UINT16_MAX, &port))
 		return address_fail(EINVAL, why, size, "%s: the port is a number from 0 to 65535",
 				    text);

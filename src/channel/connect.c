@@ -65,14 +65,17 @@ static int finish_connect(int fd, const struct deadline *deadline)
 static int connect_one(const struct addrinfo *to, const struct deadline *deadline)
 {
 	CLEANUP(cleanup_close) int fd = -1;
+	bool begun;
 	int ret = 0;
 
 	fd = socket(to->ai_family, to->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, to->ai_protocol);
 	if (fd < 0)
 		return -errno;
-	if (connect(fd, to->ai_addr, to->ai_addrlen) < 0)
+	if (connect(fd, to->ai_addr, to->ai_addrlen) < 0) {
 		/* Interrupted, it goes on behind our back as well. */
-		ret = errno == EINPROGRESS || errno == EINTR ? finish_connect(fd, deadline) : -errno;
+		begun = errno == EINPROGRESS || errno == EINTR;
+		ret = begun ? finish_connect(fd, deadline) : -errno;
+	}
 	if (!ret)
 		ret = socket_set_blocking(fd, 1);
 	if (ret)
@@ -141,7 +144,8 @@ static int connect_unix(const struct address *address, const struct deadline *de
 	int ret = fd < 0 ? -errno : connect_path(fd, &address->path, deadline);
 
 	if (ret)
-		return address_fail(-ret, why, size, "%s: %s", address->path.sun_path, strerror(-ret));
+		return address_fail(-ret, why, size, "%s: %s", address->path.sun_path,
+				    strerror(-ret));
 	return take_fd(&fd);
 }
 

@@ -7,11 +7,11 @@
  * nobody can connect before listen() anyway. Should a file system not keep the mode, we do not
  * listen there.
  *
- * A stale socket file is one that no socket is bound to. To find out without making a connection that
- * a living listener would have to accept and turn away, we try to connect with a datagram socket:
- * ECONNREFUSED means that nobody is there, EPROTOTYPE that a stream socket is. Between that
- * look, unlink() and bind() another process could do the same and we would take its fresh socket away;
- * all of us hold a lock (flock) on the directory meanwhile, which leaves no file behind.
+ * A stale socket file is one that no socket is bound to. To find out without making a connection
+ * that a living listener would have to accept and turn away, we try to connect with a datagram
+ * socket: ECONNREFUSED means that nobody is there, EPROTOTYPE that a stream socket is. Between that
+ * look, unlink() and bind() another process could do the same, and we would take its fresh socket
+ * away; all of us hold a lock (flock) on the directory meanwhile, which leaves no file behind.
  */
 #include <vfio-migrate/connect.h>
 
@@ -89,7 +89,7 @@ static int lock_directory(const char *path)
 	return -EBUSY;
 }
 
-/* 1: a socket file that nothing is bound to. 0: anything else, or nothing. */
+/* A socket file that nothing is bound to? */
 static bool is_stale(const struct sockaddr_un *path)
 {
 	CLEANUP(cleanup_close) int probe = -1;
@@ -156,7 +156,8 @@ static int listen_unix(const struct address *address, char *why, size_t size)
 	int ret = listen_path(&address->path);
 
 	if (ret < 0)
-		return address_fail(-ret, why, size, "%s: %s", address->path.sun_path, strerror(-ret));
+		return address_fail(-ret, why, size, "%s: %s", address->path.sun_path,
+				    strerror(-ret));
 	return ret;
 }
 
@@ -239,11 +240,12 @@ static int print_inet(const struct sockaddr *sa, socklen_t length, char *address
 static int print_unix(const struct sockaddr_un *sun, socklen_t length, char *address, size_t size)
 {
 	size_t most = length - offsetof(struct sockaddr_un, sun_path);
-	int ret;
+	int used, ret;
 
 	if (length <= offsetof(struct sockaddr_un, sun_path) || !sun->sun_path[0])
 		return -EAFNOSUPPORT;
-	ret = snprintf(address, size, "unix:%.*s", (int)strnlen(sun->sun_path, most), sun->sun_path);
+	used = (int)strnlen(sun->sun_path, most);
+	ret = snprintf(address, size, "unix:%.*s", used, sun->sun_path);
 	return ret >= 0 && (size_t)ret < size ? 0 : -ENOSPC;
 }
 

@@ -50,7 +50,7 @@
 #define WIRE_MAGIC 0x4d56u /* the bytes "VM" */
 
 /* Limits that the layouts alone need. */
-#define WIRE_HELLO_MAX     1024u         /* a HELLO may grow at its end in later versions */
+#define WIRE_HELLO_MAX     128u          /* a HELLO may grow at its end in later versions */
 #define WIRE_CHANNELS_MAX  64u           /* channels of a session */
 #define WIRE_ERRNO_MAX     4095u         /* as in the kernel: errnos are 1 .. 4095 */
 #define WIRE_WINDOW_MIN    VFM_PAGE_SIZE /* bytes, READY */
@@ -67,7 +67,7 @@ struct wire_header_le {
 	le32 head;     /* bytes that follow the header, within the type's limits */
 	le32 bulk;     /* bytes that follow the head, up to the type's limit */
 	le32 reserved; /* 0 */
-	le64 sequence; /* frames of this stream and direction that went before in this session */
+	le64 sequence; /* frames of this stream and direction that went before; ASK begins anew */
 	le64 checksum; /* XXH3-64 of header (this field 0) and head */
 } PACKED;
 static_assert(sizeof(struct wire_header_le) == WIRE_HEADER_SIZE, "header");

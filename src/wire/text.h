@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Are the @length bytes well-formed UTF-8 without C0, DEL, C1 and line separators? No NUL either. */
+/* Are the @length bytes well-formed UTF-8 without C0 (so no NUL), DEL, C1, line separators? */
 bool wire_text_valid(const char *text, size_t length);
 
 /* Copy @length bytes, each byte that is not part of such text as '?'. */

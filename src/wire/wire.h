@@ -175,7 +175,7 @@ struct wire_describe {
 
 /* 0 reasons: accepted. */
 struct wire_answer {
-	uint32_t count; /* may count on past WIRE_REASONS_MAX when sent: the last line tells how many */
+	uint32_t count; /* when sent it may be above WIRE_REASONS_MAX: the last line tells so */
 	char reasons[WIRE_REASONS_MAX][VFM_ERROR_TEXT_MAX];
 };
 

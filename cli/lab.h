@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The scene of `demo`: two simulated devices, a VM that works with the first, and a VM that waits
+ * with the second. All of them are processes of this program, in a private directory that goes
+ * with them:
+ *
+ *	source.sim ── source.vm ──(tcp, loopback)── destination.vm ── destination.sim
+ *	                  └── qmp ── us ── qmp ──────────┘
+ *
+ * Functions return 0 or -errno (EINTR: interrupted); then one line is in lab->why.
+ */
+#ifndef CLI_LAB_H
+#define CLI_LAB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "process.h"
+#include "qmp-client.h"
+
+#define LAB_START_MS  30000 /* for each process to come up */
+#define LAB_STOP_MS   5000
+#define LAB_PATH_MAX  96    /* fits a unix socket's address */
+#define LAB_DEVICE    "dev0"
+
+enum lab_end { LAB_SOURCE, LAB_DESTINATION, LAB_ENDS };
+
+struct lab_config {
+	uint64_t memory;
+	uint64_t dirty_rate;       /* of guest memory, bytes per second */
+	uint64_t state_size;       /* of the device, bytes */
+	uint64_t initial_size;
+	uint64_t state_dirty_rate; /* of the device's memory, bytes per second */
+	uint32_t dma_rate;         /* records per second */
+	uint32_t cpus;
+	const char *accel;
+	const char *spoil;         /* what the destination spoils on purpose, NULL: nothing */
+	int interrupts;            /* from interrupt_open */
+};
+
+struct lab_side {
+	struct process sim;
+	struct process vm;
+	struct qmp_client *qmp;
+};
+
+struct lab {
+	struct lab_config config;
+	char dir[LAB_PATH_MAX];
+	char address[128]; /* where the destination waits */
+	struct lab_side side[LAB_ENDS];
+	char why[QMP_CLIENT_WHY_MAX + 128];
+};
+
+int lab_start(struct lab *lab, const struct lab_config *config);
+
+/* End what runs and remove the directory. Fine at any time, also for a struct of zeroes. */
+void lab_stop(struct lab *lab);
+
+/* The processes that have ended, which none should have, with the last lines of their logs. */
+void lab_show_casualties(struct lab *lab, FILE *out);
+
+#endif

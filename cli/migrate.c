@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* `vfio-migrate migrate`: start, follow, cancel or look at the migration of a VM that somebody
+ * else runs, through its control socket. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "commands.h"
+#include "exit.h"
+#include "field.h"
+#include "follow.h"
+#include "interrupt.h"
+#include "options.h"
+#include "report.h"
+#include "table.h"
+#include "units.h"
+
+#define CONNECT_MS  10000
+#define BANDWIDTH_MIN 4096 /* a page a second: below it nothing would ever end */
+
+struct migrate_options {
+	const char *vm;
+	const char *json;
+	uint64_t downtime_limit; /* ms */
+	uint64_t bandwidth;
+	bool cancel;
+	bool status;
+	bool quiet;
+	const char *uri[1];
+};
+
+#define ROW(name, key, kind, member, min, max, value, help)                                        \
+	{name, key, kind, offsetof(struct migrate_options, member), min, max, value, help, NULL}
+
+static const struct option_row rows[] = {
+	ROW("vm", 0, OPTION_TEXT, vm, 0, 0, "SOCKET", "the VM's control socket; must be given"),
+	ROW("downtime-limit", 0, OPTION_DURATION, downtime_limit, 1, VFM_UNLIMITED, "MS",
+	    "longest downtime to accept, or unlimited (300)"),
+	ROW("bandwidth", 0, OPTION_RATE, bandwidth, BANDWIDTH_MIN, VFM_UNLIMITED, "BYTES/S",
+	    "most that is sent per second, or unlimited (unlimited)"),
+	ROW("cancel", 0, OPTION_FLAG, cancel, 0, 0, NULL, "cancel the migration that runs"),
+	ROW("status", 0, OPTION_FLAG, status, 0, 0, NULL, "say how it stands, and end"),
+	ROW("json", 0, OPTION_TEXT, json, 0, 0, "FILE", "write the report to FILE (- is stdout)"),
+	ROW("quiet", 'q', OPTION_FLAG, quiet, 0, 0, NULL, "print nothing but errors"),
+};
+
+static const struct options options = {
+	.args = "[URI]",
+	.doc = "Migrate the VM behind SOCKET to URI and follow it to its end.\v"
+	       "URI is tcp:HOST:PORT or unix:PATH, where the destination waits. Without URI the "
+	       "migration that runs is followed. An interrupt cancels; a second one leaves.",
+	.rows = rows,
+	.row_count = ARRAY_SIZE(rows),
+	.arg_count = 1,
+	.args_offset = offsetof(struct migrate_options, uri),
+};
+
+/* One line on standard error; returns @status. */
+PRINTF(2, 3) static int complain(int status, const char *format, ...)
+{
+	va_list args;
+
+	fputs("vfio-migrate migrate: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return status;
+}
+
+static int check_options(const struct migrate_options *chosen)
+{
+	const char *uri = chosen->uri[0];
+
+	if (!chosen->vm)
+		return complain(CLI_EXIT_USAGE, "--vm SOCKET is missing: the control socket of the "
+						"VM to migrate");
+	if (chosen->cancel + chosen->status + !!uri > 1)
+		return complain(CLI_EXIT_USAGE, "give one of URI, --cancel and --status");
+	if (uri && strncmp(uri, "tcp:", 4) && strncmp(uri, "unix:", 5))
+		return complain(CLI_EXIT_USAGE, "\"%.64s\" is not where a VM can go: "
+						"tcp:HOST:PORT or unix:PATH", uri);
+	return 0;
+}
+
+/* A command failed: the VM said no, or it is gone. */
+static int failed(struct follow *follow, int rc)
+{
+	return complain(rc == -EREMOTEIO ? CLI_EXIT_FAILED : CLI_EXIT_LOST, "%s",
+			qmp_client_why(follow->vm));
+}
+
+static int finish(struct follow *follow, const struct migrate_options *chosen)
+{
+	double limit = chosen->downtime_limit == VFM_UNLIMITED ? -1
+							       : (double)chosen->downtime_limit;
+	struct json_object *report;
+	int rc = follow_get_report(follow, &report), status;
+
+	if (rc)
+		return failed(follow, rc);
+	status = follow_exit_status(report);
+	if (follow->progress.out)
+		table_print(follow->progress.out, report, limit);
+	else if (status == CLI_EXIT_FAILED || status == CLI_EXIT_IN_DOUBT)
+		complain(status, "%s: %s", field_text(report, "status", "?"),
+			 field_text(report, "error.text", "no reason given"));
+	rc = chosen->json ? report_write(chosen->json, report) : 0;
+	json_object_put(report);
+	if (rc)
+		return complain(CLI_EXIT_FAILED, "writing %s: %s", chosen->json, strerror(-rc));
+	return status;
+}
+
+static int follow_and_finish(struct follow *follow, const struct migrate_options *chosen)
+{
+	int rc = follow_to_end(follow);
+
+	if (rc == -EINTR)
+		return complain(CLI_EXIT_LEFT, "left; the migration may go on, see --status");
+	return rc ? failed(follow, rc) : finish(follow, chosen);
+}
+
+static int start(struct follow *follow, const struct migrate_options *chosen)
+{
+	struct follow_limits limits = {chosen->downtime_limit, chosen->bandwidth};
+	int rc = follow_set_limits(follow, &limits);
+
+	if (!rc)
+		rc = follow_start(follow, chosen->uri[0]);
+	return rc ? failed(follow, rc) : follow_and_finish(follow, chosen);
+}
+
+static int cancel(struct follow *follow)
+{
+	int rc = qmp_client_execute(follow->vm, "migrate_cancel", NULL, FOLLOW_REPLY_MS, NULL);
+
+	return rc ? failed(follow, rc) : CLI_EXIT_OK;
+}
+
+/* A migration that runs is followed; one that has ended has its outcome shown. */
+static int attach(struct follow *follow, const struct migrate_options *chosen)
+{
+	struct vfm_progress numbers;
+	int rc = follow_get_progress(follow, &numbers);
+
+	if (rc)
+		return failed(follow, rc);
+	if (numbers.status == VFM_STATUS_NONE)
+		return complain(CLI_EXIT_USAGE, "no migration runs: give URI to start one");
+	return follow_and_finish(follow, chosen);
+}
+
+static int tell_status(struct follow *follow)
+{
+	static const int codes[] = {
+		[VFM_STATUS_NONE] = CLI_EXIT_OK,
+		[VFM_STATUS_ACTIVE] = CLI_EXIT_OK,
+		[VFM_STATUS_COMPLETED] = CLI_EXIT_OK,
+		[VFM_STATUS_FAILED] = CLI_EXIT_FAILED,
+		[VFM_STATUS_CANCELLED] = CLI_EXIT_CANCELLED,
+		[VFM_STATUS_IN_DOUBT] = CLI_EXIT_IN_DOUBT,
+	};
+	char line[PROGRESS_LINE_MAX], elapsed[UNITS_SIZE];
+	struct vfm_progress numbers;
+	int rc = follow_get_progress(follow, &numbers);
+
+	if (rc)
+		return failed(follow, rc);
+	printf("%s", vfm_status_name(numbers.status));
+	if (numbers.status == VFM_STATUS_ACTIVE)
+		printf("  %s  %s", units_ms(elapsed, (double)numbers.elapsed_ns / NS_PER_MSEC),
+		       progress_format(line, &numbers, PROGRESS_LINE_MAX - 1));
+	putchar('\n');
+	return codes[numbers.status];
+}
+
+static int run(struct follow *follow, const struct migrate_options *chosen)
+{
+	if (chosen->status)
+		return tell_status(follow);
+	if (chosen->cancel)
+		return cancel(follow);
+	return chosen->uri[0] ? start(follow, chosen) : attach(follow, chosen);
+}
+
+int migrate_main(int argc, char **argv)
+{
+	struct migrate_options chosen = {.downtime_limit = 300, .bandwidth = VFM_UNLIMITED};
+	struct follow follow = {0};
+	char why[QMP_CLIENT_WHY_MAX];
+	int status;
+
+	if (options_parse(&options, argc, argv, &chosen))
+		return CLI_EXIT_USAGE;
+	status = check_options(&chosen);
+	if (status)
+		return status;
+	if (qmp_client_connect(chosen.vm, CONNECT_MS, &follow.vm, why))
+		return complain(CLI_EXIT_FAILED, "%s", why);
+	follow.interrupts = interrupt_open();
+	if (follow.interrupts < 0) {
+		qmp_client_free(follow.vm);
+		return complain(CLI_EXIT_FAILED, "signalfd: %s", strerror(-follow.interrupts));
+	}
+	progress_init(&follow.progress, report_text_out(chosen.json, chosen.quiet));
+	status = run(&follow, &chosen);
+	close(follow.interrupts);
+	qmp_client_free(follow.vm);
+	return status;
+}

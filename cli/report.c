@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "report.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+
+#define FORMAT (JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE)
+
+static int write_stream(FILE *out, const char *text)
+{
+	if (fputs(text, out) < 0 || fputc('\n', out) < 0 || fflush(out))
+		return errno ? -errno : -EIO;
+	return 0;
+}
+
+static int write_file(const char *path, const char *text)
+{
+	FILE *out = fopen(path, "we");
+	int rc;
+
+	if (!out)
+		return -errno;
+	rc = write_stream(out, text);
+	if (fclose(out) && !rc)
+		rc = -errno;
+	return rc;
+}
+
+/* What is no regular file, like a pipe or /dev/stdout, cannot be replaced: it is written to. */
+static bool can_replace(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) ? errno == ENOENT : S_ISREG(st.st_mode);
+}
+
+int report_write(const char *path, struct json_object *report)
+{
+	const char *text = json_object_to_json_string_ext(report, FORMAT);
+	char beside[PATH_MAX];
+	int rc;
+
+	if (!text)
+		return -ENOMEM;
+	if (!strcmp(path, "-"))
+		return write_stream(stdout, text);
+	if (!can_replace(path))
+		return write_file(path, text);
+	if (snprintf(beside, sizeof(beside), "%s.part", path) >= (int)sizeof(beside))
+		return -ENAMETOOLONG;
+	rc = write_file(beside, text);
+	if (!rc && rename(beside, path))
+		rc = -errno;
+	if (rc)
+		unlink(beside);
+	return rc;
+}
+
+FILE *report_text_out(const char *path, bool quiet)
+{
+	if (quiet)
+		return NULL;
+	return path && !strcmp(path, "-") ? stderr : stdout;
+}

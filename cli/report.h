@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Writing the report of a migration to a file. */
+#ifndef CLI_REPORT_H
+#define CLI_REPORT_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include <json-c/json.h>
+
+/* To @path, "-" being standard output. It is complete or it is not there: a file is written beside
+ * it and renamed. 0 or -errno. */
+int report_write(const char *path, struct json_object *report);
+
+/* Where text for people goes, so that it does not mix with a report on standard output. NULL:
+ * nowhere. @path: as for report_write, NULL for none. */
+FILE *report_text_out(const char *path, bool quiet);
+
+#endif

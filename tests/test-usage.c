@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The command line of vfio-migrate: a wrong value is one line and exit status 2, for every option
+ * of every command. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/compiler.h"
+#include "tests/program.h"
+
+#define WAIT_MS 20000
+
+static struct program_run run;
+
+static void expect_usage_error(const char *args)
+{
+	const char *newline;
+
+	program_run(&run, args, WAIT_MS);
+	newline = strchr(run.output, '\n');
+	if (run.status != 2 || !newline || newline[1] || strncmp(run.output, "vfio-migrate", 12))
+		print_error("%s: status %d:\n%s", args, run.status, run.output);
+	assert_int_equal(run.status, 2);
+	assert_non_null(newline);
+	assert_int_equal(newline[1], '\0');
+	assert_memory_equal(run.output, "vfio-migrate", 12);
+}
+
+/* A row per option: its command, the option, and values that it must refuse. */
+static const struct {
+	const char *command;
+	const char *option;
+	const char *wrong[6];
+} rows[] = {
+	{"demo", "--memory", {"", "0", "1M", "65G", "12Q", "-1"}},
+	{"demo", "--cpus", {"", "0", "17", "one"}},
+	{"demo", "--accel", {"", "tcg"}},
+	{"demo", "--dirty-rate", {"", "0", "-1", "9G", "fast"}},
+	{"demo", "--state-size", {"", "0", "17G", "x"}},
+	{"demo", "--initial-size", {"", "17G", "65M", "x"}},
+	{"demo", "--state-dirty-rate", {"", "9G", "x"}},
+	{"demo", "--dma-rate", {"", "0", "1000001", "1k"}},
+	{"demo", "--downtime-limit", {"", "0", "-1", "soon"}},
+	{"demo", "--bandwidth", {"", "0", "4095", "x"}},
+	{"demo", "--json", {""}},
+	{"demo", "--quiet", {"1"}},
+	{"demo", "--spoil", {"", "nothing"}},
+	{"migrate --vm=x tcp:h:1", "--downtime-limit", {"", "0", "-1", "soon"}},
+	{"migrate --vm=x tcp:h:1", "--bandwidth", {"", "0", "4095", "x"}},
+	{"migrate --vm=x tcp:h:1", "--json", {""}},
+	{"migrate", "--vm", {""}},
+	{"migrate --vm=x", "--cancel", {"1"}},
+	{"migrate --vm=x", "--status", {"1"}},
+	{"sim --socket=x", "--fd", {"", "-1", "x", "3"}},
+	{"sim", "--socket", {""}},
+	{"sim --socket=x", "--once", {"1"}},
+	{"sim --socket=x", "--reset-on-disconnect", {"1"}},
+	{"sim --socket=x", "--max-transfer", {"", "0", "1K", "17M"}},
+	{"sim --socket=x", "--no-extension", {"1"}},
+	{"sim --socket=x", "--personality", {"", "nobody"}},
+	{"sim --socket=x", "--state-size", {"", "0", "65G", "x"}},
+	{"sim --socket=x", "--dirty-rate", {"", "9G", "x"}},
+	{"sim --socket=x", "--dma-rate", {"", "-1", "10000001"}},
+	{"sim --socket=x", "--vectors", {"", "0", "65"}},
+	{"sim --socket=x", "--seed", {"", "x"}},
+	{"sim --socket=x", "--tick-us", {"", "99", "1000001"}},
+	{"sim --socket=x", "--no-dma-logging", {"1"}},
+	{"sim --socket=x", "--migration", {"", "p2p", "stop-copy,x"}},
+	{"sim --socket=x", "--initial-size", {"", "65M", "x"}},
+	{"sim --socket=x", "--arc-latency", {"", "RUNNING", "RUNNING:STOP", "RUNNING:STOP=x", "A:B=1"}},
+	{"sim --socket=x", "--load-cost-us-per-mib", {"", "x"}},
+	{"sim --socket=x", "--load-at", {"", "never"}},
+	{"sim --socket=x", "--corrupt-stream", {"x"}},
+	{"sim --socket=x", "--fail-arc", {"", "RUNNING:STOP=EWHAT", "RUNNING:STOP=EIO@0"}},
+	{"sim --socket=x", "--die-after-bytes", {"", "0", "x"}},
+	{"sim --socket=x", "--die-in", {"", "NOWHERE"}},
+};
+
+static void a_wrong_value_is_one_line(void **state)
+{
+	char args[256];
+	size_t i, j;
+
+	for (i = 0; i < ARRAY_SIZE(rows); i++)
+		for (j = 0; j < ARRAY_SIZE(rows[i].wrong) && rows[i].wrong[j]; j++) {
+			snprintf(args, sizeof(args), "%s %s=%s", rows[i].command, rows[i].option,
+				 rows[i].wrong[j]);
+			expect_usage_error(args);
+			/* It is the option that is complained about. */
+			assert_non_null(strstr(run.output, rows[i].option));
+		}
+}
+
+static void a_wrong_line_is_one_line(void **state)
+{
+	static const char *const lines[] = {
+		"nothing",
+		"--nothing",
+		"help nothing",
+		"demo --nothing",
+		"demo -x",
+		"demo argument",
+		"migrate",
+		"migrate tcp:h:1",
+		"migrate --vm",
+		"migrate --vm=x h:1",
+		"migrate --vm=x tcp:h:1 tcp:h:2",
+		"migrate --vm=x --cancel --status",
+		"migrate --vm=x --cancel tcp:h:1",
+		"sim",
+		"sim --socket=x argument",
+		"sim --socket=x --nothing",
+		"vm --nothing",
+		"vm argument",
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(lines); i++)
+		expect_usage_error(lines[i]);
+}
+
+static void help_and_version(void **state)
+{
+	static const char *const lines[] = {
+		"--help",	"help",	    "-h",	  "help demo",	  "help sim",
+		"help vm",	"help migrate", "demo --help", "sim --help", "vm --help",
+		"migrate --help", "--version", "-V",	  "demo --version",
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(lines); i++) {
+		program_run(&run, lines[i], WAIT_MS);
+		if (run.status)
+			print_error("%s: status %d:\n%s", lines[i], run.status, run.output);
+		assert_int_equal(run.status, 0);
+		assert_int_not_equal(strlen(run.output), 0);
+	}
+	program_run(&run, "", WAIT_MS);
+	assert_int_equal(run.status, 2);
+	assert_ptr_equal(strstr(run.output, "Usage: "), run.output);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_wrong_value_is_one_line),
+		cmocka_unit_test(a_wrong_line_is_one_line),
+		cmocka_unit_test(help_and_version),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

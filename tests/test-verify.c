@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The checks of `demo`: each is failed by its own kind of damage, and none is passed by nothing. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/compiler.h"
+#include "cli/field.h"
+#include "cli/verify.h"
+
+/* Two vCPUs and two devices that arrived as they left. */
+static void fill_good(struct verify *verify)
+{
+	struct verify_stopped stopped = {
+		.taken = true,
+		.memory = "00000000000000aa",
+		.cpus = 2,
+		.devices = 2,
+		.heartbeat = {100, 90},
+		.device = {{"dev0", "00000000000000bb", 500, 500},
+			   {"dev1", "00000000000000cc", 600, 600}},
+	};
+	struct verify_live live = {
+		.cpus = 2,
+		.devices = 2,
+		.heartbeat = {100, 90},
+		.pages = {1000, 900},
+		.records = {500, 600},
+	};
+
+	memset(verify, 0, sizeof(*verify));
+	verify->source.stopped = verify->destination.stopped = stopped;
+	verify->source.live = verify->destination.live = live;
+	verify->destination.live.running = true;
+	verify->destination.live.heartbeat[0] += 5;
+	verify->destination.live.heartbeat[1] += 5;
+	verify->destination.live.pages[0] += 50;
+	verify->destination.live.pages[1] += 50;
+	verify->destination.live.records[0] += 20;
+	verify->destination.live.records[1] += 20;
+}
+
+static void good_passes(void **state)
+{
+	struct json_object *report = json_object_new_object();
+	struct verify verify;
+
+	fill_good(&verify);
+	assert_false(verify_held(&verify)); /* not judged yet */
+	verify_judge(&verify);
+	assert_true(verify_held(&verify));
+	verify_add_to(&verify, report);
+	assert_true(field_true(report, "verified.memory"));
+	assert_true(field_true(report, "verified.heartbeat"));
+	json_object_put(report);
+}
+
+static void nothing_passes_nothing(void **state)
+{
+	static struct verify verify;
+	unsigned i;
+
+	verify_judge(&verify);
+	for (i = 0; i < VERIFY_CHECKS; i++)
+		assert_false(verify.result[i].held);
+}
+
+static void unknown_is_null(void **state)
+{
+	struct json_object *report = json_object_new_object();
+	static const struct verify verify;
+
+	verify_add_to(&verify, report);
+	assert_string_equal(json_object_to_json_string_ext(report, JSON_C_TO_STRING_PLAIN),
+			    "{\"verified\":{\"memory\":null,\"device\":null,\"ring\":null,"
+			    "\"guest\":null,\"heartbeat\":null}}");
+	json_object_put(report);
+}
+
+#define DAMAGE(name, statement)                                                                    \
+	static void name(struct verify_seen *src, struct verify_seen *dst)                         \
+	{                                                                                          \
+		(void)src;                                                                         \
+		(void)dst;                                                                         \
+		statement;                                                                         \
+	}
+
+DAMAGE(memory_differs, dst->stopped.memory[0] = '1')
+DAMAGE(memory_not_hashed, dst->stopped.memory[0] = '\0')
+DAMAGE(device_differs, dst->stopped.device[1].hash[0] = '1')
+DAMAGE(device_not_hashed, src->stopped.device[1].hash[0] = '\0')
+DAMAGE(ring_cut, dst->stopped.device[1].ring--)
+DAMAGE(counter_lost, dst->stopped.device[0].counter = 0)
+DAMAGE(counter_behind, dst->stopped.device[1].counter--; dst->stopped.device[1].ring--)
+DAMAGE(ring_stands, dst->live.records[1] = 600)
+DAMAGE(guest_failed, dst->live.failures = 1)
+DAMAGE(guest_failed_here, src->live.failures = 1)
+DAMAGE(no_work_there, dst->live.pages[1] = 900)
+DAMAGE(no_work_here, src->live.pages[1] = 0)
+DAMAGE(stands_there, dst->live.running = false)
+DAMAGE(runs_here, src->live.running = true)
+DAMAGE(heart_repeats, dst->stopped.heartbeat[1]--)
+DAMAGE(heart_skips, dst->stopped.heartbeat[1]++)
+DAMAGE(heart_stands, dst->live.heartbeat[1] = 90)
+DAMAGE(heart_never_beat, src->stopped.heartbeat[0] = dst->stopped.heartbeat[0] = 0)
+DAMAGE(heart_beats_twice, src->live.heartbeat[0]++)
+
+static const struct {
+	enum verify_check check;
+	void (*damage)(struct verify_seen *source, struct verify_seen *destination);
+} damages[] = {
+	{VERIFY_MEMORY, memory_differs},      {VERIFY_MEMORY, memory_not_hashed},
+	{VERIFY_DEVICE, device_differs},      {VERIFY_DEVICE, device_not_hashed},
+	{VERIFY_RING, ring_cut},	      {VERIFY_RING, counter_lost},
+	{VERIFY_RING, counter_behind},	      {VERIFY_RING, ring_stands},
+	{VERIFY_GUEST, guest_failed},	      {VERIFY_GUEST, guest_failed_here},
+	{VERIFY_GUEST, no_work_there},	      {VERIFY_GUEST, no_work_here},
+	{VERIFY_GUEST, stands_there},	      {VERIFY_GUEST, runs_here},
+	{VERIFY_HEARTBEAT, heart_repeats},    {VERIFY_HEARTBEAT, heart_skips},
+	{VERIFY_HEARTBEAT, heart_stands},     {VERIFY_HEARTBEAT, heart_never_beat},
+	{VERIFY_HEARTBEAT, heart_beats_twice},
+};
+
+static void each_damage_fails_its_check_alone(void **state)
+{
+	struct verify verify;
+	unsigned i, check;
+
+	for (i = 0; i < ARRAY_SIZE(damages); i++) {
+		fill_good(&verify);
+		damages[i].damage(&verify.source, &verify.destination);
+		verify_judge(&verify);
+		for (check = 0; check < VERIFY_CHECKS; check++)
+			assert_int_equal(verify.result[check].held, check != damages[i].check);
+		assert_int_not_equal(strlen(verify.result[damages[i].check].text), 0);
+		assert_false(verify_held(&verify));
+	}
+}
+
+static void other_devices_are_told(void **state)
+{
+	struct verify verify;
+
+	fill_good(&verify);
+	strcpy(verify.destination.stopped.device[1].name, "dev9");
+	verify_judge(&verify);
+	assert_false(verify.result[VERIFY_DEVICE].held);
+	assert_non_null(strstr(verify.result[VERIFY_DEVICE].text, "dev9"));
+	verify.destination.stopped.devices = 1;
+	verify_judge(&verify);
+	assert_false(verify.result[VERIFY_DEVICE].held);
+	assert_false(verify.result[VERIFY_RING].held);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(good_passes),
+		cmocka_unit_test(nothing_passes_nothing),
+		cmocka_unit_test(unknown_is_null),
+		cmocka_unit_test(each_damage_fails_its_check_alone),
+		cmocka_unit_test(other_devices_are_told),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

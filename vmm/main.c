@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The command line of `vfio-migrate vm`. */
+#include <argp.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "cli/commands.h"
+#include "cli/exit.h"
+#include "cli/parse.h"
+#include "vmm/main.h"
+
+#define MEMORY_DEFAULT (256ull << 20)
+#define RATE_DEFAULT   (16ull << 20)
+#define RATE_MAX       (1ull << 40)
+
+enum key {
+	KEY_MEMORY = 'm',
+	KEY_CPUS = 'c',
+	KEY_DEVICE = 'd',
+	KEY_QUIET = 'q',
+	KEY_ACCEL = 0x100,
+	KEY_CONTROL,
+	KEY_DIRTY_RATE,
+	KEY_INCOMING,
+	KEY_PAUSED,
+	KEY_SERIAL,
+	KEY_SPOIL,
+	KEY_VERIFY,
+	KEY_WORKING_SET,
+};
+
+static const struct argp_option options[] = {
+	{"memory", KEY_MEMORY, "SIZE", 0, "guest memory (256M)", 0},
+	{"cpus", KEY_CPUS, "N", 0, "vCPUs, 1 to 16 (1)", 0},
+	{"accel", KEY_ACCEL, "WORD", 0,
+	 "kvm, thread (the guest's work on host threads, without a virtual machine), or auto: kvm "
+	 "where there is one (auto)",
+	 0},
+	{"device", KEY_DEVICE, "SOCKET[,name=NAME]", 0,
+	 "a device whose vfio-user server listens at SOCKET; may be repeated. Both sides of a "
+	 "migration need the same names in the same order (dev0, dev1, ...)",
+	 0},
+	{"working-set", KEY_WORKING_SET, "SIZE", 0,
+	 "memory that the guest checks and rewrites (half of memory)", 0},
+	{"dirty-rate", KEY_DIRTY_RATE, "BYTES/S", 0, "how fast it does (16M)", 0},
+	{"control", KEY_CONTROL, "SOCKET", 0, "listen for QMP at this unix socket", 0},
+	{"incoming", KEY_INCOMING, "ADDRESS", 0,
+	 "wait for a migration: tcp:HOST:PORT, unix:PATH, or fd:N, a listening socket", 0},
+	{"paused", KEY_PAUSED, NULL, 0, "do not start the guest before QMP's cont", 0},
+	{"verify", KEY_VERIFY, NULL, 0,
+	 "hash memory and devices at a switchover, for x-vfm-verify; not counted as downtime", 0},
+	{"serial", KEY_SERIAL, "FILE", 0, "append what the guest says to FILE (- is stdout)", 0},
+	{"quiet", KEY_QUIET, NULL, 0, "print nothing but warnings and errors", 0},
+	{"spoil", KEY_SPOIL, "WORD", OPTION_HIDDEN, NULL, 0},
+	{0},
+};
+
+static int set_accel(struct app_options *o, const char *text, char *why)
+{
+	static const char *const words[] = {"auto", "kvm", "thread"};
+	unsigned i;
+	int ret = parse_word("--accel", text, words, ARRAY_SIZE(words), &i, why);
+
+	if (!ret)
+		o->vm.accel = words[i];
+	return ret;
+}
+
+static int set_spoil(struct app_options *o, const char *text, char *why)
+{
+	static const char *const words[] = {"memory", "device", "ring", "guest", "heartbeat"};
+	unsigned i;
+	int ret = parse_word("--spoil", text, words, ARRAY_SIZE(words), &i, why);
+
+	if (!ret)
+		o->spoil = words[i];
+	return ret;
+}
+
+static bool name_is_taken(const struct app_options *o, const char *name)
+{
+	unsigned i;
+
+	for (i = 0; i < o->vm.devices; i++)
+		if (strcmp(o->vm.device[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* SOCKET[,name=NAME]; a socket's name may hold commas, so the last ",name=" counts. */
+static int set_device(struct app_options *o, char *text, char *why)
+{
+	struct vmm_device_config *d = &o->vm.device[o->vm.devices];
+	char *name = NULL, *next = text;
+
+	if (o->vm.devices == VMM_DEVICES_MAX) {
+		snprintf(why, PARSE_WHY_MAX, "--device: too many: at most %u", VMM_DEVICES_MAX);
+		return -ERANGE;
+	}
+	while ((next = strstr(next, ",name=")))
+		name = next++;
+	if (name) {
+		*name = '\0';
+		name += strlen(",name=");
+	}
+	if (!*text || (name && (!*name || strlen(name) >= VFM_NAME_MAX))) {
+		snprintf(why, PARSE_WHY_MAX,
+			 "--device: want SOCKET or SOCKET,name=NAME, the name with 1 to %u bytes",
+			 VFM_NAME_MAX - 1);
+		return -EINVAL;
+	}
+	d->socket = text;
+	if (name)
+		snprintf(d->name, sizeof(d->name), "%s", name);
+	else
+		snprintf(d->name, sizeof(d->name), "dev%u", o->vm.devices);
+	if (name_is_taken(o, d->name)) {
+		snprintf(why, PARSE_WHY_MAX,
+			 "--device: the name \"%s\" is taken: give each device another", d->name);
+		return -EEXIST;
+	}
+	o->vm.devices++;
+	return 0;
+}
+
+static int set_text(const char *option, const char *text, const char **out, char *why)
+{
+	if (!*text) {
+		snprintf(why, PARSE_WHY_MAX, "%s: the value is empty", option);
+		return -EINVAL;
+	}
+	*out = text;
+	return 0;
+}
+
+static int set_memory(struct app_options *o, const char *text, char *why)
+{
+	int ret = parse_size("--memory", text, VMM_MEMORY_MIN, VMM_MEMORY_MAX, &o->vm.memory, why);
+
+	if (!ret && o->vm.memory % GUEST_PAGE) {
+		snprintf(why, PARSE_WHY_MAX, "--memory: \"%.64s\" is no multiple of 4K", text);
+		return -EINVAL;
+	}
+	return ret;
+}
+
+static int set_incoming(struct app_options *o, const char *text, char *why)
+{
+	if (strncmp(text, "tcp:", 4) && strncmp(text, "unix:", 5) && strncmp(text, "fd:", 3)) {
+		snprintf(why, PARSE_WHY_MAX,
+			 "--incoming: \"%.100s\" is no address: tcp:HOST:PORT, unix:PATH or fd:N",
+			 text);
+		return -EINVAL;
+	}
+	o->incoming = text;
+	o->vm.incoming = true;
+	return 0;
+}
+
+/* What takes a value. 0, -errno with @why, or ARGP_ERR_UNKNOWN. */
+static int set_value(struct app_options *o, int key, char *text, char *why)
+{
+	switch (key) {
+	case KEY_MEMORY:
+		return set_memory(o, text, why);
+	case KEY_CPUS:
+		return parse_u32("--cpus", text, 1, VMM_CPUS_MAX, &o->vm.cpus, why);
+	case KEY_ACCEL:
+		return set_accel(o, text, why);
+	case KEY_DEVICE:
+		return set_device(o, text, why);
+	case KEY_WORKING_SET:
+		return parse_size("--working-set", text, 0, VMM_MEMORY_MAX, &o->vm.working_set,
+				  why);
+	case KEY_DIRTY_RATE:
+		return parse_rate("--dirty-rate", text, 0, RATE_MAX, &o->vm.dirty_rate, why);
+	case KEY_CONTROL:
+		return set_text("--control", text, &o->control, why);
+	case KEY_SERIAL:
+		return set_text("--serial", text, &o->vm.serial, why);
+	case KEY_INCOMING:
+		return set_incoming(o, text, why);
+	case KEY_SPOIL:
+		return set_spoil(o, text, why);
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static error_t parse_option(int key, char *text, struct argp_state *state)
+{
+	struct app_options *o = state->input;
+	char why[PARSE_WHY_MAX] = "";
+	int ret;
+
+	switch (key) {
+	case KEY_PAUSED:
+		o->vm.paused = true;
+		return 0;
+	case KEY_VERIFY:
+		o->vm.verify = true;
+		return 0;
+	case KEY_QUIET:
+		o->quiet = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		fprintf(stderr, "%s: \"%.64s\": no arguments are wanted, only options\n",
+			state->name, text);
+		return EINVAL;
+	default:
+		ret = set_value(o, key, text, why);
+	}
+	if (ret < 0)
+		fprintf(stderr, "%s: %s\n", state->name, why);
+	return ret < 0 ? EINVAL : ret;
+}
+
+static int check_together(const struct app_options *o, const char *name)
+{
+	const char *why = NULL;
+
+	if (o->incoming && o->vm.paused)
+		why = "--paused does not go with --incoming: the VM arrives as it left";
+	else if (o->spoil && !o->incoming)
+		why = "--spoil goes with --incoming";
+	if (why)
+		fprintf(stderr, "%s: %s\n", name, why);
+	return why ? -EINVAL : 0;
+}
+
+int vm_main(int argc, char **argv)
+{
+	static const struct argp argp = {
+		.options = options,
+		.parser = parse_option,
+		.doc = "Run a guest that checks itself, with devices; or wait for one to come in.\v"
+		       "The control socket speaks QMP with QEMU's commands (query-status, stop, cont, "
+		       "quit, migrate, migrate_cancel, query-migrate, migrate-set-parameters) and "
+		       "some of our own (query-commands lists them).",
+	};
+	struct app_options chosen = {
+		.vm = {.memory = MEMORY_DEFAULT, .working_set = UINT64_MAX,
+		       .dirty_rate = RATE_DEFAULT, .cpus = 1, .accel = "auto"},
+	};
+
+	argp_err_exit_status = CLI_EXIT_USAGE;
+	if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &chosen))
+		return CLI_EXIT_USAGE;
+	if (check_together(&chosen, argv[0]) < 0)
+		return CLI_EXIT_USAGE;
+	return app_run(&chosen);
+}

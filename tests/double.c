@@ -54,6 +54,7 @@ static ssize_t read_state(struct vfm_device *dev, void *buf, size_t len)
 		return -d->read_errno;
 	n = MIN(n, (size_t)1000); /* short reads are normal */
 	memcpy(buf, d->state + d->read_at, n);
+	d->initial_bytes -= d->initial_bytes == UINT64_MAX ? 0 : MIN(d->initial_bytes, n);
 	d->read_at += n;
 	return (ssize_t)n;
 }
@@ -63,10 +64,33 @@ static int write_state(struct vfm_device *dev, const void *buf, size_t len)
 	struct double_device *d = of(dev);
 
 	d->writes++;
-	if (len > 2 * d->size - d->loaded_size)
-		return -ENOMEM;
+	d->loaded_total += len;
+	if (d->hold_writes)
+		pthread_mutex_lock(d->hold_writes);
+	if (d->hold_writes)
+		pthread_mutex_unlock(d->hold_writes);
+	/* Only the last `size` bytes count. */
+	if (d->loaded_size + len > 2 * d->size) {
+		memmove(d->loaded, d->loaded + d->loaded_size - d->size, d->size);
+		d->loaded_size = d->size;
+	}
 	memcpy(d->loaded + d->loaded_size, buf, len);
 	d->loaded_size += len;
+	return 0;
+}
+
+static int precopy_info(struct vfm_device *dev, struct device_precopy *info)
+{
+	struct double_device *d = of(dev);
+	unsigned n = ++d->infos;
+
+	info->reinit = d->reinit_at && n >= d->reinit_at && n <= d->reinit_at + d->reinit_times;
+	if (info->reinit) {
+		d->initial_bytes = d->initial_again;
+		d->read_at = 0;
+	}
+	info->initial_bytes = d->initial_bytes;
+	info->dirty_bytes = 0;
 	return 0;
 }
 
@@ -100,6 +124,7 @@ static const struct device_ops device_ops = {
 	.reset = reset,
 	.read = read_state,
 	.write = write_state,
+	.precopy_info = precopy_info,
 	.stop_copy_size = stop_copy_size,
 	.log_start = log_start,
 	.log_stop = log_stop,
@@ -119,6 +144,7 @@ int double_device_new(const char *name, size_t size, uint32_t mig_flags, unsigne
 	for (size_t i = 0; i < size; i++)
 		d->state[i] = (uint8_t)((i * 31 + seed) >> 3);
 	d->dev.info.mig_flags = mig_flags;
+	d->initial_bytes = UINT64_MAX;
 	d->dev.info.has_dma_logging = 1;
 	d->dev.info.pci_vendor = 0x1234;
 	*dev = d;
@@ -204,7 +230,11 @@ static int vm_load(void *opaque, const void *data, size_t size)
 
 static void vm_owned(void *opaque)
 {
-	((struct double_vm *)opaque)->owned = true;
+	struct double_vm *vm = opaque;
+
+	vm->owned = true;
+	if (vm->on_owned)
+		vm->on_owned(vm);
 }
 
 const struct vfm_vm_ops double_vm_ops = {

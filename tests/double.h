@@ -17,6 +17,11 @@ struct double_device {
 	struct vfm_device dev; /* the first member */
 	uint8_t *state, *loaded;
 	size_t size, read_at, loaded_size;
+	/* What PRE_COPY tells; initial_bytes falls with each read. UINT64_MAX: not told. */
+	uint64_t initial_bytes;
+	unsigned infos, reinit_at; /* REINIT with initial_again bytes at that query; 0: never */
+	unsigned reinit_times;     /* and at so many after it */
+	uint64_t initial_again;
 	unsigned writes, transitions, resets;
 	/* Faults: the transition with that number fails so; 0: none. */
 	unsigned fail_transition;
@@ -24,6 +29,8 @@ struct double_device {
 	bool refuse_state;      /* leaving RESUMING fails with EINVAL */
 	bool no_log;            /* log_start fails */
 	int read_errno;         /* read fails so */
+	pthread_mutex_t *hold_writes; /* write waits for it */
+	size_t loaded_total;
 };
 
 int double_device_new(const char *name, size_t size, uint32_t mig_flags, unsigned seed,
@@ -47,6 +54,7 @@ struct double_vm {
 	/* Called in an event: to cancel, to kill. */
 	void (*on_event)(struct double_vm *vm, const struct vfm_event *event);
 	void *on_event_arg;
+	void (*on_owned)(struct double_vm *vm);
 };
 
 int double_vm_init(struct double_vm *vm, size_t size, bool running);

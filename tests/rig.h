@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Both ends of a migration in one process, over a socket pair, with doubles for VM and devices. */
+#ifndef TESTS_RIG_H
+#define TESTS_RIG_H
+
+#include "channel/channel.h"
+#include "engine/source.h"
+#include "tests/double.h"
+
+enum { MEMORY = 256 << 10, STATE = 20000, DEVICES = 4 };
+#define ALL_FLAGS (VFM_MIG_STOP_COPY | VFM_MIG_P2P | VFM_MIG_PRE_COPY)
+
+/* A migration that is set up, and then spoiled as the test wants. */
+struct rig {
+	struct double_vm vm[2];
+	struct double_device *devices[2][DEVICES];
+	unsigned device_count;
+	struct vfm_source *source;
+	struct vfm_destination *destination;
+	int fds[2];
+	struct channel_faults faults;
+	struct vfm_options options[2]; /* of the sessions; change them between init and make */
+	unsigned reconnects;      /* how often a source may ask again */
+};
+
+
+/* VMs, devices and options; no session yet. */
+void rig_init(struct rig *rig, unsigned devices);
+/* The sessions, with what the rig holds by now. */
+void rig_make(struct rig *rig);
+/* Both. */
+void rig_up(struct rig *rig, unsigned devices);
+int rig_start(struct rig *rig);
+/* The source's result. A destination that still waits after it is told to give up. */
+int rig_finish(struct rig *rig);
+void rig_down(struct rig *rig);
+void assert_moved(struct rig *rig);
+void assert_stayed(struct rig *rig);
+
+#endif

@@ -125,7 +125,7 @@ static int start_sim(struct lab *lab, enum lab_end end)
 	int rc;
 
 	path_of(lab, end, "sim", socket);
-	add(&line, SELF);
+	add(&line, "%s", config->program ? config->program : SELF);
 	add(&line, "sim");
 	add(&line, "--socket=%s", socket);
 	add(&line, "--state-size=%" PRIu64, config->state_size);
@@ -162,7 +162,7 @@ static int start_vm(struct lab *lab, enum lab_end end)
 
 	path_of(lab, end, "sim", device);
 	path_of(lab, end, "qmp", control);
-	add(&line, SELF);
+	add(&line, "%s", lab->config.program ? lab->config.program : SELF);
 	add(&line, "vm");
 	add(&line, "--device=%s,name=" LAB_DEVICE, device);
 	add(&line, "--control=%s", control);

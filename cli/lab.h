@@ -26,6 +26,7 @@
 enum lab_end { LAB_SOURCE, LAB_DESTINATION, LAB_ENDS };
 
 struct lab_config {
+	const char *program;       /* vfio-migrate; NULL: this very program */
 	uint64_t memory;
 	uint64_t dirty_rate;       /* of guest memory, bytes per second */
 	uint64_t state_size;       /* of the device, bytes */

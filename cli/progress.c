@@ -11,6 +11,7 @@
 
 #define WIDTH_PLAIN   132u /* where there is no terminal that could wrap */
 #define WIDTH_UNKNOWN 80u
+#define WIDTH_LABELS  116u /* from here on there is room for whole labels, whatever the numbers */
 
 /* A number on the line. Its place in the array below is its place on the line. */
 struct part {
@@ -80,9 +81,7 @@ char *progress_format(char line[PROGRESS_LINE_MAX], const struct vfm_progress *n
 	unsigned rank = PARTS;
 
 	fill(parts, numbers);
-	if (join(line, parts, true, rank) <= width)
-		return line;
-	while (join(line, parts, false, rank) > width && rank > 1)
+	while (join(line, parts, width >= WIDTH_LABELS, rank) > width && rank > 1)
 		rank--;
 	if (strlen(line) > width)
 		line[width] = '\0';

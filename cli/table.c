@@ -155,11 +155,12 @@ static void print_error(FILE *out, struct json_object *report)
 void table_print(FILE *out, struct json_object *report, double limit_ms)
 {
 	const char *status = field_text(report, "status", "?");
+	unsigned rounds = (unsigned)field_u64(report, "rounds", 0);
 	char total[UNITS_SIZE];
 
-	fprintf(out, "migration %s after %s and %u rounds: %s\n", status,
-		units_ms(total, field_number(report, "total_ms", NOT_KNOWN)),
-		(unsigned)field_u64(report, "rounds", 0), outcome(status));
+	fprintf(out, "migration %s after %s and %u round%s: %s\n", status,
+		units_ms(total, field_number(report, "total_ms", NOT_KNOWN)), rounds,
+		rounds == 1 ? "" : "s", outcome(status));
 	print_error(out, report);
 	print_downtime(out, report, limit_ms);
 	print_memory(out, report);

@@ -39,10 +39,12 @@ static void fill(struct part parts[PARTS], const struct vfm_progress *numbers)
 		 vfm_stage_name(numbers->stage));
 	snprintf(parts[ROUND].text, sizeof(parts[ROUND].text), "%llu",
 		 (unsigned long long)numbers->round);
+	/* Nothing was measured yet: the zeroes that stand there are not numbers. */
+	if (!numbers->bandwidth)
+		return;
 	units_bytes(parts[MEMORY].text, numbers->memory_left);
 	fill_devices(parts[DEVICE].text, sizeof(parts[DEVICE].text), numbers);
-	if (numbers->bandwidth)
-		units_rate(parts[RATE].text, numbers->bandwidth);
+	units_rate(parts[RATE].text, numbers->bandwidth);
 	if (numbers->round > 1)
 		units_rate(parts[DIRTY].text, numbers->dirty_rate);
 	if (downtime != VFM_SIZE_UNKNOWN)

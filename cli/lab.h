@@ -35,6 +35,8 @@ struct lab_config {
 	uint32_t dma_rate;         /* records per second */
 	uint32_t cpus;
 	const char *accel;
+	uint64_t other_memory;     /* of the destination, 0: the same */
+	const char *other_device;  /* the device's name there, NULL: the same */
 	const char *spoil;         /* what the destination spoils on purpose, NULL: nothing */
 	int interrupts;            /* from interrupt_open */
 };

@@ -27,7 +27,7 @@ static struct program_run run;
 static struct lab lab;
 static int interrupts;
 
-static int start(void **state)
+static int start_with(uint64_t other_memory, const char *other_device)
 {
 	struct lab_config config = {
 		.program = getenv("VFIO_MIGRATE"),
@@ -39,6 +39,8 @@ static int start(void **state)
 		.cpus = 1,
 		.accel = "thread",
 		.interrupts = interrupts,
+		.other_memory = other_memory,
+		.other_device = other_device,
 	};
 
 	if (!config.program)
@@ -49,6 +51,16 @@ static int start(void **state)
 	lab_show_casualties(&lab, stderr);
 	lab_stop(&lab);
 	return -1;
+}
+
+static int start(void **state)
+{
+	return start_with(0, NULL);
+}
+
+static int start_unlike(void **state)
+{
+	return start_with(64 << 20, "another");
 }
 
 static int stop(void **state)
@@ -150,6 +162,25 @@ static void fails_without_a_destination(void **state)
 	assert_string_equal(run.output, "failed\n");
 	expect(0, "%s", lab.address); /* and it can migrate after all */
 	expect_beats(LAB_DESTINATION);
+}
+
+/* Refused before anything moved, with every reason. */
+static void is_refused_by_another_kind_of_vm(void **state)
+{
+	struct json_object *report;
+
+	expect(1, "%s", lab.address);
+	expect_said("migration failed");
+	expect_said("memory");
+	expect_said(LAB_DEVICE);
+	expect_said("another");
+	expect(1, "--quiet --json=-"); /* the outcome again */
+	report = json_tokener_parse(strchr(run.output, '{'));
+	assert_non_null(report);
+	assert_true(json_object_array_length(field_find(report, "reasons")) >= 2);
+	assert_int_equal(field_u64(report, "memory.pages", 1), 0);
+	json_object_put(report);
+	expect_beats(LAB_SOURCE);
 }
 
 static void start_slow(struct process *process)
@@ -269,6 +300,7 @@ int main(void)
 		WITH_LAB(completes),
 		WITH_LAB(tells_in_json),
 		WITH_LAB(fails_without_a_destination),
+		cmocka_unit_test_setup_teardown(is_refused_by_another_kind_of_vm, start_unlike, stop),
 		WITH_LAB(is_cancelled_by_another),
 		WITH_LAB(is_cancelled_by_an_interrupt),
 		WITH_LAB(goes_on_without_a_follower),

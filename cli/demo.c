@@ -194,14 +194,18 @@ static int start_lab(struct demo *demo)
 static int wait_until_busy(struct demo *demo)
 {
 	char memory[UNITS_SIZE], state[UNITS_SIZE];
+	const char *accel;
 	int rc = verify_wait_until_busy(&demo->verify, demo->lab.side[LAB_SOURCE].qmp,
 					demo->follow.interrupts);
 
 	if (rc)
 		return broken(demo, rc, "the guest on the source", demo->verify.why);
+	accel = demo->verify.source.live.accel;
 	say(demo, "source: %s guest at work on %s, device with %s of state\n",
-	    units_bytes(memory, demo->options->memory), demo->verify.source.live.accel,
+	    units_bytes(memory, demo->options->memory), accel,
 	    units_bytes(state, demo->options->state_size));
+	if (!strcmp(accel, "thread"))
+		say(demo, "(no virtual machine: the guest's work runs on a host thread)\n");
 	say(demo, "destination: waits at %s\n\n", demo->lab.address);
 	return 0;
 }

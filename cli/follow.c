@@ -87,10 +87,25 @@ int follow_set_limits(struct follow *follow, const struct follow_limits *limits)
 {
 	struct json_object *arguments = json_object_new_object();
 
-	json_object_object_add(arguments, "downtime-limit", limit(limits->downtime_ms));
-	json_object_object_add(arguments, "max-bandwidth", limit(limits->bandwidth));
+	if (limits->downtime_ms)
+		json_object_object_add(arguments, "downtime-limit", limit(limits->downtime_ms));
+	if (limits->bandwidth)
+		json_object_object_add(arguments, "max-bandwidth", limit(limits->bandwidth));
 	return qmp_client_execute(follow->vm, "migrate-set-parameters", arguments, FOLLOW_REPLY_MS,
 				  NULL);
+}
+
+int follow_get_limit(struct follow *follow, double *ms)
+{
+	struct json_object *result;
+	int rc = qmp_client_execute(follow->vm, "query-migrate-parameters", NULL, FOLLOW_REPLY_MS,
+				    &result);
+
+	if (rc)
+		return rc;
+	*ms = field_number(result, "downtime-limit", -1);
+	json_object_put(result);
+	return 0;
 }
 
 int follow_start(struct follow *follow, const char *uri)

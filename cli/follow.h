@@ -25,7 +25,7 @@ struct follow {
 	unsigned interrupted;     /* how many came */
 };
 
-/* Limits of the migration; VFM_UNLIMITED: none. */
+/* Limits of the migration that runs or of the next one; VFM_UNLIMITED: none, 0: as it is. */
 struct follow_limits {
 	uint64_t downtime_ms;
 	uint64_t bandwidth; /* bytes per second */
@@ -33,6 +33,10 @@ struct follow_limits {
 
 /* 0 or as qmp_client_execute. */
 int follow_set_limits(struct follow *follow, const struct follow_limits *limits);
+
+/* The downtime limit as it is, ms; negative: none. */
+int follow_get_limit(struct follow *follow, double *ms);
+
 int follow_start(struct follow *follow, const char *uri);
 
 /* Until the migration has ended: 0. -EINTR: left by a second interrupt; else as qmp_client_*. */

@@ -125,7 +125,7 @@ static int start_sim(struct lab *lab, enum lab_end end)
 	int rc;
 
 	path_of(lab, end, "sim", socket);
-	add(&line, SELF);
+	add(&line, "%s", config->program ? config->program : SELF);
 	add(&line, "sim");
 	add(&line, "--socket=%s", socket);
 	add(&line, "--state-size=%" PRIu64, config->state_size);
@@ -140,11 +140,14 @@ static void add_vm_options(struct lab *lab, enum lab_end end, struct line *line)
 {
 	const struct lab_config *config = &lab->config;
 
-	add(line, "--memory=%" PRIu64, config->memory);
+	bool other = end == LAB_DESTINATION;
+
+	add(line, "--memory=%" PRIu64,
+	    other && config->other_memory ? config->other_memory : config->memory);
 	add(line, "--cpus=%" PRIu32, config->cpus);
 	add(line, "--accel=%s", config->accel);
 	add(line, "--verify");
-	if (end == LAB_SOURCE) {
+	if (!other) {
 		add(line, "--dirty-rate=%" PRIu64, config->dirty_rate);
 		return;
 	}
@@ -157,14 +160,15 @@ static int start_vm(struct lab *lab, enum lab_end end)
 {
 	struct lab_side *side = &lab->side[end];
 	char device[LAB_PATH_MAX + 32], control[LAB_PATH_MAX + 32];
+	const char *other = end == LAB_DESTINATION ? lab->config.other_device : NULL;
 	struct line line = {.count = 0};
 	int rc;
 
 	path_of(lab, end, "sim", device);
 	path_of(lab, end, "qmp", control);
-	add(&line, SELF);
+	add(&line, "%s", lab->config.program ? lab->config.program : SELF);
 	add(&line, "vm");
-	add(&line, "--device=%s,name=" LAB_DEVICE, device);
+	add(&line, "--device=%s,name=%s", device, other ? other : LAB_DEVICE);
 	add(&line, "--control=%s", control);
 	add_vm_options(lab, end, &line);
 	rc = spawn(lab, end, "VM", &side->vm, &line);

@@ -26,6 +26,7 @@
 enum lab_end { LAB_SOURCE, LAB_DESTINATION, LAB_ENDS };
 
 struct lab_config {
+	const char *program;       /* vfio-migrate; NULL: this very program */
 	uint64_t memory;
 	uint64_t dirty_rate;       /* of guest memory, bytes per second */
 	uint64_t state_size;       /* of the device, bytes */
@@ -34,6 +35,8 @@ struct lab_config {
 	uint32_t dma_rate;         /* records per second */
 	uint32_t cpus;
 	const char *accel;
+	uint64_t other_memory;     /* of the destination, 0: the same */
+	const char *other_device;  /* the device's name there, NULL: the same */
 	const char *spoil;         /* what the destination spoils on purpose, NULL: nothing */
 	int interrupts;            /* from interrupt_open */
 };

@@ -27,8 +27,8 @@
 struct migrate_options {
 	const char *vm;
 	const char *json;
-	uint64_t downtime_limit; /* ms */
-	uint64_t bandwidth;
+	uint64_t downtime_limit; /* ms; 0: as the VM has it */
+	uint64_t bandwidth;      /* likewise */
 	bool cancel;
 	bool status;
 	bool quiet;
@@ -41,9 +41,9 @@ struct migrate_options {
 static const struct option_row rows[] = {
 	ROW("vm", 0, OPTION_TEXT, vm, 0, 0, "SOCKET", "the VM's control socket; must be given"),
 	ROW("downtime-limit", 0, OPTION_DURATION, downtime_limit, 1, VFM_UNLIMITED, "MS",
-	    "longest downtime to accept, or unlimited (300)"),
+	    "longest downtime to accept, or unlimited (as the VM has it: 300)"),
 	ROW("bandwidth", 0, OPTION_RATE, bandwidth, BANDWIDTH_MIN, VFM_UNLIMITED, "BYTES/S",
-	    "most that is sent per second, or unlimited (unlimited)"),
+	    "most that is sent per second, or unlimited (as the VM has it: unlimited)"),
 	ROW("cancel", 0, OPTION_FLAG, cancel, 0, 0, NULL, "cancel the migration that runs"),
 	ROW("status", 0, OPTION_FLAG, status, 0, 0, NULL, "say how it stands, and end"),
 	ROW("json", 0, OPTION_TEXT, json, 0, 0, "FILE", "write the report to FILE (- is stdout)"),
@@ -98,11 +98,12 @@ static int failed(struct follow *follow, int rc)
 
 static int finish(struct follow *follow, const struct migrate_options *chosen)
 {
-	double limit = chosen->downtime_limit == VFM_UNLIMITED ? -1
-							       : (double)chosen->downtime_limit;
 	struct json_object *report;
-	int rc = follow_get_report(follow, &report), status;
+	double limit = -1;
+	int rc = follow_get_limit(follow, &limit), status;
 
+	if (!rc)
+		rc = follow_get_report(follow, &report);
 	if (rc)
 		return failed(follow, rc);
 	status = follow_exit_status(report);
@@ -127,10 +128,16 @@ static int follow_and_finish(struct follow *follow, const struct migrate_options
 	return rc ? failed(follow, rc) : finish(follow, chosen);
 }
 
-static int start(struct follow *follow, const struct migrate_options *chosen)
+static int set_limits(struct follow *follow, const struct migrate_options *chosen)
 {
 	struct follow_limits limits = {chosen->downtime_limit, chosen->bandwidth};
-	int rc = follow_set_limits(follow, &limits);
+
+	return follow_set_limits(follow, &limits);
+}
+
+static int start(struct follow *follow, const struct migrate_options *chosen)
+{
+	int rc = set_limits(follow, chosen);
 
 	if (!rc)
 		rc = follow_start(follow, chosen->uri[0]);
@@ -150,6 +157,8 @@ static int attach(struct follow *follow, const struct migrate_options *chosen)
 	struct vfm_progress numbers;
 	int rc = follow_get_progress(follow, &numbers);
 
+	if (!rc)
+		rc = set_limits(follow, chosen);
 	if (rc)
 		return failed(follow, rc);
 	if (numbers.status == VFM_STATUS_NONE)
@@ -192,7 +201,7 @@ static int run(struct follow *follow, const struct migrate_options *chosen)
 
 int migrate_main(int argc, char **argv)
 {
-	struct migrate_options chosen = {.downtime_limit = 300, .bandwidth = VFM_UNLIMITED};
+	struct migrate_options chosen = {.vm = NULL};
 	struct follow follow = {0};
 	char why[QMP_CLIENT_WHY_MAX];
 	int status;

@@ -11,6 +11,7 @@
 
 #define WIDTH_PLAIN   132u /* where there is no terminal that could wrap */
 #define WIDTH_UNKNOWN 80u
+#define WIDTH_LABELS  116u /* from here on there is room for whole labels, whatever the numbers */
 
 /* A number on the line. Its place in the array below is its place on the line. */
 struct part {
@@ -38,10 +39,12 @@ static void fill(struct part parts[PARTS], const struct vfm_progress *numbers)
 		 vfm_stage_name(numbers->stage));
 	snprintf(parts[ROUND].text, sizeof(parts[ROUND].text), "%llu",
 		 (unsigned long long)numbers->round);
+	/* Nothing was measured yet: the zeroes that stand there are not numbers. */
+	if (!numbers->bandwidth)
+		return;
 	units_bytes(parts[MEMORY].text, numbers->memory_left);
 	fill_devices(parts[DEVICE].text, sizeof(parts[DEVICE].text), numbers);
-	if (numbers->bandwidth)
-		units_rate(parts[RATE].text, numbers->bandwidth);
+	units_rate(parts[RATE].text, numbers->bandwidth);
 	if (numbers->round > 1)
 		units_rate(parts[DIRTY].text, numbers->dirty_rate);
 	if (downtime != VFM_SIZE_UNKNOWN)
@@ -80,9 +83,7 @@ char *progress_format(char line[PROGRESS_LINE_MAX], const struct vfm_progress *n
 	unsigned rank = PARTS;
 
 	fill(parts, numbers);
-	if (join(line, parts, true, rank) <= width)
-		return line;
-	while (join(line, parts, false, rank) > width && rank > 1)
+	while (join(line, parts, width >= WIDTH_LABELS, rank) > width && rank > 1)
 		rank--;
 	if (strlen(line) > width)
 		line[width] = '\0';

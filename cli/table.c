@@ -152,15 +152,29 @@ static void print_error(FILE *out, struct json_object *report)
 	fputs("\n", out);
 }
 
+/* What stood against it, where that was more than the error has room for. */
+static void print_reasons(FILE *out, struct json_object *report)
+{
+	struct json_object *reasons = field_find(report, "reasons");
+	size_t i, count = json_object_is_type(reasons, json_type_array) ?
+			  json_object_array_length(reasons) : 0;
+
+	for (i = 0; i < count; i++)
+		fprintf(out, "  - %s\n",
+			field_text(json_object_array_get_idx(reasons, i), "", "?"));
+}
+
 void table_print(FILE *out, struct json_object *report, double limit_ms)
 {
 	const char *status = field_text(report, "status", "?");
+	unsigned rounds = (unsigned)field_u64(report, "rounds", 0);
 	char total[UNITS_SIZE];
 
-	fprintf(out, "migration %s after %s and %u rounds: %s\n", status,
-		units_ms(total, field_number(report, "total_ms", NOT_KNOWN)),
-		(unsigned)field_u64(report, "rounds", 0), outcome(status));
+	fprintf(out, "migration %s after %s and %u round%s: %s\n", status,
+		units_ms(total, field_number(report, "total_ms", NOT_KNOWN)), rounds,
+		rounds == 1 ? "" : "s", outcome(status));
 	print_error(out, report);
+	print_reasons(out, report);
 	print_downtime(out, report, limit_ms);
 	print_memory(out, report);
 	print_devices(out, report);

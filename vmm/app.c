@@ -12,7 +12,7 @@
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
-#include "base/thread.h"
+#include "cli/exit.h"
 #include "vmm/main.h"
 #include "vmm/qmp.h"
 
@@ -93,11 +93,10 @@ const char *app_run_state(struct app *app)
 
 static void tell_migration(struct app *app)
 {
-	static const char unknown[] = "";
 	const char *word = migration_status_word(app->migration);
 	struct json_object *data;
 
-	if (strcmp(app->told ? app->told : unknown, word) == 0)
+	if (!word || (app->told && strcmp(app->told, word) == 0))
 		return;
 	app->told = word;
 	data = json_object_new_object();
@@ -283,6 +282,11 @@ static void destroy(struct app *app)
 	mailbox_free(&app->mailbox);
 }
 
+static int exit_status(int error)
+{
+	return error == -ERANGE ? CLI_EXIT_USAGE : CLI_EXIT_FAILED;
+}
+
 int app_run(const struct app_options *options)
 {
 	struct app *app = calloc(1, sizeof(*app));
@@ -308,7 +312,7 @@ int app_run(const struct app_options *options)
 		loop_once(app);
 	if (!ret)
 		tell_shutdown(app);
-	status = ret < 0 ? 1 : app->status;
+	status = ret < 0 ? exit_status(ret) : app->status;
 	destroy(app);
 	free(app);
 	return status;

@@ -108,7 +108,7 @@ enum vfm_status migration_status(const struct migration *m);
 /* Why it failed, one line; "" */
 void migration_error(struct migration *m, char *text, size_t size);
 void migration_progress(struct migration *m, struct vfm_progress *progress);
-/* The status in QEMU's words. */
+/* The status in QEMU's words; NULL: it changes just now. */
 const char *migration_status_word(struct migration *m);
 /* malloc'ed JSON text; NULL: there was no migration, or no memory. */
 char *migration_report(struct migration *m);

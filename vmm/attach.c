@@ -140,7 +140,7 @@ static int attach(struct vmm *vm, unsigned i, char *why)
 
 	d->vm = vm;
 	d->irq = -1;
-	snprintf(d->name, sizeof(d->name), "%s", config->name);
+	memcpy(d->name, config->name, sizeof(d->name));
 	vm->devices = i + 1;
 	ret = connect_server(d, config->socket, why);
 	if (!ret)

@@ -66,9 +66,9 @@ static int plan_working_set(struct vmm *vm, uint64_t cursor, char *why)
 	want = align_down(want, GUEST_PAGE);
 	if (want > room) {
 		snprintf(why, VMM_WHY_MAX,
-			 "the working set of %llu KiB does not fit: at most %llu KiB with this memory",
+			 "--working-set: %llu KiB do not fit: at most %llu KiB with this memory",
 			 (unsigned long long)want >> 10, (unsigned long long)room >> 10);
-		return -EINVAL;
+		return -ERANGE;
 	}
 	vm->params.working_set = at;
 	vm->params.working_pages = want / GUEST_PAGE;
@@ -90,9 +90,9 @@ int layout_plan(struct vmm *vm, char *why)
 	p->cpu_area = take(&cursor, GUEST_CPUS_MAX * GUEST_PAGE);
 	plan_devices(vm, &cursor);
 	if (cursor > vm->memory.region[0].size) {
-		snprintf(why, VMM_WHY_MAX, "%u devices need more memory than there is",
-			 vm->config.devices);
-		return -EINVAL;
+		snprintf(why, VMM_WHY_MAX, "--memory: %u devices and %llu KiB do not fit together",
+			 vm->config.devices, (unsigned long long)vm->config.memory >> 10);
+		return -ERANGE;
 	}
 	return plan_working_set(vm, cursor, why);
 }

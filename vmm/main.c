@@ -195,6 +195,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	int ret;
 
 	switch (key) {
+	case ARGP_KEY_INIT:
+		state->err_stream = NULL; /* it would add a second line to a complaint */
+		return 0;
 	case KEY_PAUSED:
 		o->vm.paused = true;
 		return 0;

@@ -50,6 +50,9 @@ static void describe_vm(struct vmm *vm, struct state_vm *out)
 	out->cpus = vm->config.cpus;
 	out->devices = vm->devices;
 	out->paused = vmm_holds(vm) & VMM_HOLD_USER ? 1 : 0;
+	out->working_set = vm->params.working_set;
+	out->working_pages = vm->params.working_pages;
+	out->pages_per_sec = vm->params.pages_per_sec;
 }
 
 /* @out has room for vm->windows. */
@@ -101,6 +104,20 @@ static int op_save(void *opaque, struct vfm_buffer *out)
 	return ret;
 }
 
+/* The guest's work goes on as it was begun, whatever this side's options say. The working set must
+ * be memory: the thread accelerator believes what is in params. */
+static int take_work(struct vmm *vm, const struct state_vm *theirs)
+{
+	if (theirs->paused > 1 || theirs->working_set % GUEST_PAGE ||
+	    theirs->working_pages > vm->config.memory / GUEST_PAGE ||
+	    !ram_at(&vm->memory, theirs->working_set, theirs->working_pages * GUEST_PAGE))
+		return -EINVAL;
+	vm->params.working_set = theirs->working_set;
+	vm->params.working_pages = theirs->working_pages;
+	vm->params.pages_per_sec = theirs->pages_per_sec;
+	return 0;
+}
+
 static int check_vm(struct vmm *vm, const struct state_view *view, bool *paused)
 {
 	struct state_vm mine, theirs;
@@ -111,9 +128,8 @@ static int check_vm(struct vmm *vm, const struct state_view *view, bool *paused)
 		return ret;
 	describe_vm(vm, &mine);
 	*paused = theirs.paused == 1;
-	mine.paused = *paused;
-	if (memcmp(&mine, &theirs, sizeof(mine)) == 0)
-		return 0;
+	if (memcmp(&mine, &theirs, offsetof(struct state_vm, paused)) == 0)
+		return take_work(vm, &theirs);
 	theirs.accel[sizeof(theirs.accel) - 1] = 0;
 	vmm_log(vm, VFM_LOG_ERROR,
 		"the state does not fit: accelerator %s, memory %llu, %u vCPUs, %u devices here; "

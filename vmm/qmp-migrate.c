@@ -86,6 +86,8 @@ const char *migration_status_word(struct migration *m)
 	struct vfm_progress p;
 
 	migration_progress(m, &p);
+	if (p.status == VFM_STATUS_ACTIVE && p.stage == VFM_STAGE_DONE)
+		return NULL; /* the mail that tells how it ended is on its way */
 	return status_word(&p);
 }
 

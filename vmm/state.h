@@ -43,14 +43,17 @@ enum state_type {
 	STATE_TYPE_COUNT,
 };
 
-/* What must be the same on both sides, and how the VM stood. */
+/* What must be the same on both sides, then how the VM stood. */
 struct state_vm {
 	char accel[16];
 	uint64_t memory;
 	uint32_t cpus;
 	uint32_t devices;
-	uint32_t paused;      /* 1: its user had stopped it */
+	uint32_t paused;        /* 1: its user had stopped it */
 	uint32_t zero;
+	uint64_t working_set;   /* guest physical */
+	uint64_t working_pages;
+	uint64_t pages_per_sec;
 };
 
 struct state_window {

@@ -143,7 +143,8 @@ struct vmm {
 
 /* ---- vm.c ---- */
 
-/* Make a VM as configured, held. NULL in @vm and one line in @why on failure. */
+/* Make a VM as configured, held. NULL in @vm and one line in @why on failure; -ERANGE: what is
+ * configured does not fit together. */
 int vmm_new(const struct vmm_config *config, struct vmm **vm, char *why);
 void vmm_free(struct vmm *vm);
 

@@ -11,6 +11,11 @@ int channel_recv(struct channel *ch, struct iovec *iov, int count)
 	return ch->ops->recv(ch, iov, count);
 }
 
+void channel_drain(struct channel *ch)
+{
+	ch->ops->drain(ch);
+}
+
 void channel_shutdown(struct channel *ch)
 {
 	ch->ops->shutdown(ch);

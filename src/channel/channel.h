@@ -22,6 +22,8 @@ struct channel_ops {
 	int (*send)(struct channel *ch, struct iovec *iov, int count);
 	/* Receive exactly all of @iov. It may be altered. -ECONNRESET: the peer ended before. */
 	int (*recv)(struct channel *ch, struct iovec *iov, int count);
+	/* Any thread. The receiver gets what has arrived, and then the end. */
+	void (*drain)(struct channel *ch);
 	/* Any thread. */
 	void (*shutdown)(struct channel *ch);
 	/* Free, after both threads are done. */
@@ -37,6 +39,7 @@ int channel_new_fd(int fd, struct channel **ch);
 
 int channel_send(struct channel *ch, struct iovec *iov, int count);
 int channel_recv(struct channel *ch, struct iovec *iov, int count);
+void channel_drain(struct channel *ch);
 void channel_shutdown(struct channel *ch);
 void channel_close(struct channel *ch); /* NULL is fine */
 

@@ -183,6 +183,11 @@ static void fault_shutdown(struct channel *ch)
 	channel_shutdown(fch->inner);
 }
 
+static void fault_drain(struct channel *ch)
+{
+	channel_drain(container_of(ch, struct fault_channel, ch)->inner);
+}
+
 static void fault_close(struct channel *ch)
 {
 	struct fault_channel *fch = container_of(ch, struct fault_channel, ch);
@@ -196,6 +201,7 @@ static void fault_close(struct channel *ch)
 static const struct channel_ops fault_ops = {
 	.send = fault_send,
 	.recv = fault_recv,
+	.drain = fault_drain,
 	.shutdown = fault_shutdown,
 	.close = fault_close,
 };

@@ -111,6 +111,12 @@ static int fd_recv(struct channel *ch, struct iovec *iov, int count)
 	return transfer(fch, (struct iov_rest){iov, count}, transfer_recv, POLLIN);
 }
 
+static void fd_drain(struct channel *ch)
+{
+	/* ENOTCONN: there is nothing to wait for. */
+	(void)shutdown(container_of(ch, struct fd_channel, ch)->fd, SHUT_RD);
+}
+
 static void fd_shutdown(struct channel *ch)
 {
 	struct fd_channel *fch = container_of(ch, struct fd_channel, ch);
@@ -131,6 +137,7 @@ static void fd_close(struct channel *ch)
 static const struct channel_ops fd_ops = {
 	.send = fd_send,
 	.recv = fd_recv,
+	.drain = fd_drain,
 	.shutdown = fd_shutdown,
 	.close = fd_close,
 };

@@ -71,8 +71,10 @@ static bool nothing_queued(struct session *s, void *arg)
 	if (devices_loaded(s, arg))
 		return true;
 	for (unsigned i = 0; i < s->device_count; i++)
-		if (s->workers[i]->consumed_frames < s->workers[i]->moved_frames)
+		if (s->workers[i]->consumed_frames < s->workers[i]->moved_frames) {
+			s->watch |= SESSION_WATCH_LOADED;
 			return false;
+		}
 	return true;
 }
 

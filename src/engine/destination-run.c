@@ -230,5 +230,6 @@ int destination_release(struct session *s)
 	if (s->link)
 		tell_running(s);
 	destination_linger(s);
+	link_stop(s); /* the source waits for that, so that its last words are not lost */
 	return 0;
 }

@@ -19,7 +19,6 @@ static int start_threads(struct link *link)
 int link_start(struct session *s, struct channel *channel, uint64_t control_frames)
 {
 	struct link *link = calloc(1, sizeof(*link));
-	pthread_condattr_t attr;
 	int r;
 
 	if (!link) {
@@ -28,10 +27,6 @@ int link_start(struct session *s, struct channel *channel, uint64_t control_fram
 	}
 	link->s = s;
 	link->channel = channel;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&link->work, &attr);
-	pthread_condattr_destroy(&attr);
 	pthread_mutex_lock(&s->lock);
 	s->link = link;
 	pthread_mutex_unlock(&s->lock);
@@ -53,8 +48,8 @@ void link_stop(struct session *s)
 		return;
 	pthread_mutex_lock(&s->lock);
 	link->quit = true;
-	pthread_cond_signal(&link->work);
 	pthread_mutex_unlock(&s->lock);
+	pthread_cond_signal(&s->send_cond);
 	channel_shutdown(link->channel);
 	thread_join(&link->sender_thread);
 	thread_join(&link->receiver_thread);
@@ -66,7 +61,6 @@ void link_stop(struct session *s)
 	sender_free(link->sender);
 	receiver_free(link->receiver);
 	channel_close(link->channel);
-	pthread_cond_destroy(&link->work);
 	free(link);
 }
 
@@ -75,9 +69,14 @@ void link_lost(struct link *link, int error)
 	pthread_mutex_lock(&link->s->lock);
 	if (!link->error)
 		link->error = error;
-	pthread_cond_signal(&link->work);
 	pthread_mutex_unlock(&link->s->lock);
+	pthread_cond_signal(&link->s->send_cond);
 	session_wake(link->s);
+}
+
+bool link_can_send(const struct link *link)
+{
+	return !link->quit && (!link->error || link->deaf);
 }
 
 /* True: in line. Takes @item. */
@@ -86,13 +85,13 @@ static bool put_in_line(struct link *link, struct link_item *item)
 	bool room;
 
 	pthread_mutex_lock(&link->s->lock);
-	room = link->control.count < LINK_CONTROL_MAX && !link->error;
-	if (room) {
+	room = link->control.count < LINK_CONTROL_MAX && link_can_send(link);
+	if (room)
 		queue_push(&link->control, &item->node);
-		pthread_cond_signal(&link->work);
-	}
 	pthread_mutex_unlock(&link->s->lock);
-	if (!room)
+	if (room)
+		pthread_cond_signal(&link->s->send_cond);
+	else
 		free(item);
 	return room;
 }
@@ -119,8 +118,8 @@ void link_start_pass(struct link *link, bool live)
 	link->pass = true;
 	link->live = live;
 	link->memory_served = MAX(link->memory_served, link->served_floor);
-	pthread_cond_signal(&link->work);
 	pthread_mutex_unlock(&link->s->lock);
+	pthread_cond_signal(&link->s->send_cond);
 }
 
 bool link_pass_done(struct session *s, void *arg UNUSED)
@@ -159,10 +158,17 @@ int link_send_vm_state(struct link *link, const void *data, size_t size)
 	return 0;
 }
 
+bool link_rests(struct link *link)
+{
+	if (queue_empty(&link->control) && !link->sending)
+		return true;
+	link->s->watch |= SESSION_WATCH_REST;
+	return false;
+}
+
 bool link_flushed(struct session *s, void *arg UNUSED)
 {
-	return !s->link || s->link->error ||
-	       (queue_empty(&s->link->control) && !s->link->sending);
+	return !s->link || !link_can_send(s->link) || link_rests(s->link);
 }
 
 bool link_devices_sent(struct session *s, void *arg UNUSED)

@@ -12,7 +12,9 @@
  * session's buffer, and control frames into the inbox. It never waits for a device: a frame for
  * which there is no room breaks the window and the protocol.
  *
- * Both end when the channel fails, or the link is stopped. The first reason stays in link.error.
+ * Both end when the channel fails, or the link is stopped. The first reason stays in link.error. A
+ * receiver that refuses a frame ends alone (link.deaf): the sender goes on with control frames, or
+ * the peer, which may have stopped its guest, would never hear the reason.
  */
 #ifndef ENGINE_LINK_H
 #define ENGINE_LINK_H
@@ -43,9 +45,9 @@ struct link {
 	struct receiver *receiver;
 
 	/* Under session.lock. */
-	pthread_cond_t work;       /* the sender looks again */
 	bool quit;
 	int error;                 /* -errno that ended it; 0: alive */
+	bool deaf;                 /* it ended by what came: control frames still go out, to say why */
 	struct queue control;
 	bool sending;              /* the sender has taken something and is not done with it */
 	bool pass;                 /* memory_next has more */
@@ -71,6 +73,8 @@ void link_stop(struct session *s);
 /* Put a control frame in line. Out of memory or line: the session fails. */
 void link_control(struct link *link, uint16_t type, const void *head, size_t size);
 void link_lost(struct link *link, int error);
+/* With the lock held: may frames go out? */
+bool link_can_send(const struct link *link);
 
 /* ---- the steering thread ---- */
 
@@ -79,7 +83,9 @@ void link_start_pass(struct link *link, bool live);
 session_condition link_pass_done;
 /* The VMM state as frames; @data stays until link_flushed. */
 int link_send_vm_state(struct link *link, const void *data, size_t size);
-/* Nothing is in line or in the sender's hands, but for what devices still produce. */
+/* Nothing is in line or in the sender's hands, but for what devices still produce. With the lock
+ * held, for conditions: the sender tells when it is so. */
+bool link_rests(struct link *link);
 session_condition link_flushed;
 /* All blocks of all devices, the last ones too, are in the socket. */
 session_condition link_devices_sent;

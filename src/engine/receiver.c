@@ -24,6 +24,7 @@ struct receiver {
 	uint64_t vm_offset;
 	uint64_t device_offset[VFM_DEVICES_MAX];
 	bool device_last[VFM_DEVICES_MAX];
+	bool cut; /* the channel failed, not what came through it */
 };
 
 int receiver_new(struct receiver **receiver, uint64_t control_frames)
@@ -40,12 +41,19 @@ void receiver_free(struct receiver *receiver)
 	free(receiver);
 }
 
+static int read_iov(struct link *link, struct iovec *iov, int count)
+{
+	int r = channel_recv(link->channel, iov, count);
+
+	link->receiver->cut = r;
+	return r;
+}
+
 static int read_channel(void *opaque, void *buf, size_t size)
 {
-	struct link *link = opaque;
 	struct iovec iov = { buf, size };
 
-	return channel_recv(link->channel, &iov, 1);
+	return read_iov(opaque, &iov, 1);
 }
 
 /* Behind the commit a peer's nonsense ends a link and decides nothing: the destination starts the
@@ -84,7 +92,7 @@ static int take_memory(struct link *link, struct wire_frame *f)
 		return refuse(link, "a page of a running guest came after it had stopped");
 	r = memory_load_begin(link->s->memory, &t->memory, t->iov, &count, &error);
 	if (!r && count)
-		r = channel_recv(link->channel, t->iov, count);
+		r = read_iov(link, t->iov, count);
 	if (!r)
 		r = memory_load_end(link->s->memory, &t->memory, live, &error);
 	return error.code ? session_fail(link->s, &error) : r;
@@ -127,8 +135,8 @@ static int take_device(struct link *link, struct wire_frame *f)
 	queue_push(r ? &w->free : &w->filled, &b->node);
 	w->moved += r ? 0 : b->size;
 	w->moved_frames += !r;
-	worker_wake(w);
 	pthread_mutex_unlock(&link->s->lock);
+	worker_wake(w);
 	return r;
 }
 
@@ -188,8 +196,8 @@ static int take_credit(struct link *link, struct wire_frame *f)
 		w->consumed_frames = credit.frames;
 		w->load_ns = credit.load_ns;
 	}
-	pthread_cond_signal(&link->work);
 	pthread_mutex_unlock(&link->s->lock);
+	pthread_cond_signal(&link->s->send_cond);
 	return r ? refuse(link, "credit for data that was not sent") : 0;
 }
 
@@ -302,29 +310,21 @@ static int take(struct link *link, struct wire_frame *f)
 	return rows[type].take(link, f);
 }
 
-static int receive(struct link *link, struct wire_input *input)
-{
-	struct receiver *t = link->receiver;
-	int r = wire_read_frame(input, &t->sequences, &t->frame);
-
-	if (!r)
-		return take(link, &t->frame);
-	if (r == -EBADMSG)
-		return refuse(link, "a frame arrived altered");
-	return r == -EPROTO ? refuse(link, "the peer broke the protocol") : r;
-}
-
-/* Ends when the link is stopped, the peer has gone, or the first wrong byte has come. Where that is
- * the session's failure the link stays for the sender, which tells the peer why. */
+/* Ends when the link is stopped, the peer has gone, or the first wrong byte has come. */
 void receiver_run(void *arg)
 {
 	struct link *link = arg;
+	struct receiver *t = link->receiver;
 	struct wire_input input = { read_channel, link };
 	int r;
 
-	do
-		r = receive(link, &input);
-	while (!r);
-	if ((r != -EPROTO && r != -EBADMSG) || handed_over(link->s))
-		link_lost(link, r);
+	do {
+		r = wire_read_frame(&input, &t->sequences, &t->frame);
+		if (!r)
+			r = take(link, &t->frame);
+	} while (!r);
+	pthread_mutex_lock(&link->s->lock);
+	link->deaf = !t->cut && !link->error;
+	pthread_mutex_unlock(&link->s->lock);
+	link_lost(link, r);
 }

@@ -82,7 +82,7 @@ static bool pick_bulk(struct link *link, struct pick *pick)
 {
 	uint64_t least = UINT64_MAX;
 
-	if (link->s->side != SESSION_SOURCE)
+	if (link->s->side != SESSION_SOURCE || link->error)
 		return false;
 	if (link->pass) {
 		pick->choice = MEMORY;
@@ -111,7 +111,7 @@ static bool must_pause(struct link *link)
 
 	if (link->s->max_bandwidth == VFM_UNLIMITED || clock_ns() >= until)
 		return false;
-	pthread_cond_timedwait(&link->work, &link->s->lock, &ts);
+	pthread_cond_timedwait(&link->s->send_cond, &link->s->lock, &ts);
 	return true;
 }
 
@@ -152,8 +152,8 @@ static void wait_for_work(struct link *link)
 {
 	if (anything_to_send(link))
 		return;
-	session_wake(link->s);
-	pthread_cond_wait(&link->work, &link->s->lock);
+	session_tell(link->s, SESSION_WATCH_REST);
+	pthread_cond_wait(&link->s->send_cond, &link->s->lock);
 }
 
 /* False: the link ends. */
@@ -163,9 +163,9 @@ static bool pick_next(struct link *link, struct pick *pick)
 
 	pthread_mutex_lock(&link->s->lock);
 	link->sending = false;
-	while (!link->quit && !link->error && !pick_now(link, pick))
+	while (link_can_send(link) && !pick_now(link, pick))
 		wait_for_work(link);
-	go_on = !link->quit && !link->error;
+	go_on = link_can_send(link);
 	link->sending = go_on;
 	pthread_mutex_unlock(&link->s->lock);
 	return go_on;
@@ -274,6 +274,7 @@ static int send_device(struct link *link, struct pick *pick)
 		.bulk = b->size,
 	};
 	struct iovec iov = { b->data, b->size };
+	bool last;
 	int r;
 
 	header.head = (uint32_t)wire_put_bulk(link->sender->head, &bulk);
@@ -287,9 +288,12 @@ static int send_device(struct link *link, struct pick *pick)
 	w->last_sent = b->last;
 	link->device_bytes += b->size;
 	queue_push(&w->free, &b->node);
-	worker_wake(w);
 	charge(link, b->size);
+	last = b->last;
 	pthread_mutex_unlock(&link->s->lock);
+	worker_wake(w);
+	if (last)
+		session_wake(link->s);
 	return r;
 }
 
@@ -306,7 +310,8 @@ static int send_pick(struct link *link, struct pick *pick)
 	return send[pick->choice](link, pick);
 }
 
-/* Ends when the link is stopped or lost, or a send fails. */
+/* Ends when the link is stopped or lost, or a send fails. A peer that hangs up has often said why
+ * just before: the receiver takes what has arrived, and then ends by itself and tells. */
 void sender_run(void *arg)
 {
 	struct link *link = arg;
@@ -316,8 +321,9 @@ void sender_run(void *arg)
 	while (!r && pick_next(link, &pick))
 		r = send_pick(link, &pick);
 	if (r)
-		link_lost(link, r);
+		channel_drain(link->channel);
 	pthread_mutex_lock(&link->s->lock);
+	link->deaf &= !r;
 	link->sending = false;
 	pthread_mutex_unlock(&link->s->lock);
 	session_wake(link->s);

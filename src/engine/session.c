@@ -16,6 +16,17 @@
 #include "engine/session.h"
 #include "engine/worker.h"
 
+/* The sender's pauses end by the clock that the library uses. */
+static void init_send_cond(struct session *s)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->send_cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
 int session_init(struct session *s, enum session_side side, const struct vfm_region *regions,
 		 unsigned count, const struct vfm_vm_ops *ops, void *opaque,
 		 const struct vfm_options *options)
@@ -44,6 +55,7 @@ int session_init(struct session *s, enum session_side side, const struct vfm_reg
 	}
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->ended_cond, NULL);
+	init_send_cond(s);
 	s->limit_ns = s->options.downtime_limit_ns;
 	s->max_bandwidth = s->options.max_bandwidth;
 	s->owner = VFM_OWNER_SOURCE;
@@ -64,6 +76,7 @@ void session_destroy(struct session *s)
 	free(s->peer_report);
 	samples_free(&s->samples);
 	close(s->wake_fd);
+	pthread_cond_destroy(&s->send_cond);
 	pthread_cond_destroy(&s->ended_cond);
 	pthread_mutex_destroy(&s->lock);
 }
@@ -144,6 +157,14 @@ void session_wake(struct session *s)
 	/* Cannot block; a counter that is full has woken it already. */
 	if (write(s->wake_fd, &one, sizeof(one)) < 0)
 		return;
+}
+
+void session_tell(struct session *s, enum session_watch what)
+{
+	if (!(s->watch & what))
+		return;
+	s->watch &= ~(unsigned)what;
+	session_wake(s);
 }
 
 int session_fail(struct session *s, const struct vfm_error *error)

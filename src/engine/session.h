@@ -55,6 +55,17 @@ struct attempt {
 	unsigned device;
 };
 
+/*
+ * What happens with every block and only sometimes interests the steering thread. A condition that
+ * fails for want of one sets its bit; session_tell wakes the steering thread if the bit is set, so
+ * that it is not woken once per block for nothing.
+ */
+enum session_watch {
+	SESSION_WATCH_REST = 1 << 0,   /* the sender has nothing left to send */
+	SESSION_WATCH_LOADED = 1 << 1, /* a device has taken all that came for it */
+	SESSION_WATCH_IDLE = 1 << 2,   /* a call into a device has ended */
+};
+
 /* A control frame that arrived. */
 struct message {
 	struct message *next;
@@ -88,6 +99,8 @@ struct session {
 
 	pthread_mutex_t lock;       /* everything from here to the next mark */
 	pthread_cond_t ended_cond;
+	pthread_cond_t send_cond;   /* the link's sender looks again; signalled without the lock */
+	unsigned watch;             /* enum session_watch */
 	bool thread_started, ended;
 	enum vfm_status status;
 	enum vfm_stage stage;
@@ -146,6 +159,8 @@ int session_start(struct session *s, void (*run)(void *opaque));
 /* ---- any thread ---- */
 
 void session_wake(struct session *s);
+/* With the lock held: @what has happened. */
+void session_tell(struct session *s, enum session_watch what);
 
 /* Record the first failure and wake the steering thread. Returns -error->code. */
 int session_fail(struct session *s, const struct vfm_error *error);

@@ -48,8 +48,7 @@ static int save_vm(struct session *s)
 
 static bool all_sent(struct session *s, void *arg)
 {
-	return link_pass_done(s, arg) && link_devices_sent(s, arg) &&
-	       queue_empty(&s->link->control) && !s->link->sending;
+	return link_pass_done(s, arg) && link_devices_sent(s, arg) && link_rests(s->link);
 }
 
 int source_stopcopy(struct session *s)
@@ -58,8 +57,10 @@ int source_stopcopy(struct session *s)
 	int r;
 
 	m->copy_start_ns = clock_ns();
+	pthread_mutex_lock(&s->lock);
 	m->final_memory_bytes = s->link->memory_bytes;
 	m->final_state_bytes = s->link->device_bytes;
+	pthread_mutex_unlock(&s->lock);
 	r = source_sync_dirty(s);
 	if (r)
 		return r;

@@ -182,11 +182,10 @@ VFM_API int vfm_source_set_max_bandwidth(struct vfm_source *source, uint64_t byt
 		return -EINVAL;
 	pthread_mutex_lock(&s->lock);
 	s->max_bandwidth = bytes_per_second;
-	if (s->link) {
+	if (s->link)
 		s->link->next_send_ns = 0;
-		pthread_cond_signal(&s->link->work);
-	}
 	pthread_mutex_unlock(&s->lock);
+	pthread_cond_signal(&s->send_cond);
 	return 0;
 }
 

@@ -26,6 +26,8 @@ static void enter_device(struct worker *w, bool in)
 {
 	pthread_mutex_lock(&w->s->lock);
 	w->in_device = in;
+	if (!in)
+		session_tell(w->s, SESSION_WATCH_IDLE);
 	pthread_mutex_unlock(&w->s->lock);
 }
 
@@ -71,9 +73,8 @@ static void queue_block(struct worker *w, struct block *b, uint32_t size, bool l
 		w->finished = true;
 		w->pumping = false;
 	}
-	if (s->link)
-		pthread_cond_signal(&s->link->work);
 	pthread_mutex_unlock(&s->lock);
+	pthread_cond_signal(&s->send_cond);
 }
 
 static void put_back(struct worker *w, struct block *b)
@@ -126,10 +127,17 @@ static void save_step(struct worker *w, struct block *b)
 
 /* ---- destination: blocks to device ---- */
 
+/* Frames to load before the peer is told: a part of its window, so that it never runs dry, and not
+ * each, since a small frame costs two threads a wake-up. */
+static uint64_t credit_step(const struct session *s)
+{
+	return MAX(s->device_blocks / 4, 1u);
+}
+
 static void load_step(struct worker *w, struct block *b)
 {
 	uint64_t start = clock_ns(), took;
-	bool last = b->last, initial = b->initial;
+	bool last = b->last, initial = b->initial, give_credit = false;
 	int r = 0;
 
 	if (wire_digest(b->data, b->size) != b->digest)
@@ -151,13 +159,18 @@ static void load_step(struct worker *w, struct block *b)
 		w->consumed_frames++;
 		w->load_ns += took;
 		w->finished = last;
-		w->credit_due = true;
+		give_credit = w->consumed_frames - w->credited >= credit_step(w->s) || last;
+		w->credit_due |= give_credit;
+		if (give_credit)
+			w->credited = w->consumed_frames;
 		if (initial)
 			acks_loaded(w);
-		if (w->s->link)
-			pthread_cond_signal(&w->s->link->work);
+		if (w->consumed_frames == w->moved_frames)
+			session_tell(w->s, SESSION_WATCH_LOADED);
 	}
 	pthread_mutex_unlock(&w->s->lock);
+	if (give_credit || initial)
+		pthread_cond_signal(&w->s->send_cond);
 	if (last)
 		session_wake(w->s);
 }
@@ -391,8 +404,10 @@ void workers_set_window(struct session *s, uint64_t window)
 static bool workers_idle(struct session *s, void *arg UNUSED)
 {
 	for (unsigned i = 0; i < s->device_count; i++)
-		if (s->workers[i]->in_device)
+		if (s->workers[i]->in_device) {
+			s->watch |= SESSION_WATCH_IDLE;
 			return false;
+		}
 	return !s->jobs;
 }
 

@@ -54,6 +54,7 @@ struct worker {
 	bool finished;             /* source: the last block is filled; destination: it is written */
 	bool last_sent;
 	bool credit_due;           /* destination: the sender tells the peer of `consumed` */
+	uint64_t credited;         /* consumed_frames when credit was last due */
 	uint64_t served;           /* for fairness among streams, bytes */
 	uint64_t window;           /* source: frames in flight at most */
 	uint64_t moved, moved_frames;       /* source: sent; destination: received */

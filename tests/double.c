@@ -65,10 +65,10 @@ static int write_state(struct vfm_device *dev, const void *buf, size_t len)
 
 	d->writes++;
 	d->loaded_total += len;
-	if (d->hold_writes)
-		pthread_mutex_lock(d->hold_writes);
-	if (d->hold_writes)
-		pthread_mutex_unlock(d->hold_writes);
+	if (d->hold_writes) {
+		sem_wait(d->hold_writes);
+		sem_post(d->hold_writes);
+	}
 	/* Only the last `size` bytes count. */
 	if (d->loaded_size + len > 2 * d->size) {
 		memmove(d->loaded, d->loaded + d->loaded_size - d->size, d->size);

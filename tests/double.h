@@ -10,6 +10,7 @@
 #define TESTS_DOUBLE_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <vfio-migrate/migrate.h>
 #include "device/device.h"
 
@@ -29,7 +30,7 @@ struct double_device {
 	bool refuse_state;      /* leaving RESUMING fails with EINVAL */
 	bool no_log;            /* log_start fails */
 	int read_errno;         /* read fails so */
-	pthread_mutex_t *hold_writes; /* write waits for it */
+	sem_t *hold_writes; /* write waits for it */
 	size_t loaded_total;
 };
 

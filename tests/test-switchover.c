@@ -85,25 +85,24 @@ static void count_rounds(struct double_vm *vm, const struct vfm_event *event)
 		assert_int_equal(p.pending_acks, 1);
 		assert_non_null(strstr(p.waiting_for, "dev1"));
 		assert_true(double_vm_running(vm));
-		pthread_mutex_unlock(rig->devices[1][1]->hold_writes);
-		rig->devices[1][1]->hold_writes = NULL;
+		sem_post(rig->devices[1][1]->hold_writes);
 	}
 }
 
 /* A destination's device that takes its time over the initial bytes costs no downtime. */
 static void waits_for_what_is_not_loaded(void **unused)
 {
-	static pthread_mutex_t hold = PTHREAD_MUTEX_INITIALIZER;
 	struct vfm_progress p = { .size = sizeof(p) };
 	struct rig rig;
+	sem_t hold;
 
 	(void)unused;
+	assert_int_equal(sem_init(&hold, 0, 0), 0);
 	rig_init(&rig, 2);
 	rig.options[0].downtime_limit_ns = VFM_UNLIMITED;
 	rig.devices[0][1]->initial_bytes = 3000;
 	rig.devices[1][1]->hold_writes = &hold;
 	rig.vm[0].on_event = count_rounds;
-	pthread_mutex_lock(&hold);
 	rig_make(&rig);
 	assert_int_equal(rig_start(&rig), 0);
 	assert_int_equal(rig_finish(&rig), 0);
@@ -111,6 +110,7 @@ static void waits_for_what_is_not_loaded(void **unused)
 	vfm_source_get_progress(rig.source, &p);
 	assert_true(p.round > 3);
 	rig_down(&rig);
+	sem_destroy(&hold);
 }
 
 /* ---- REINIT ---- */

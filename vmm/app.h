@@ -3,9 +3,9 @@
  * The program `vfio-migrate vm`: one VM, its control socket, its migration. Everything here belongs
  * to the main loop's thread, except the mailbox, through which the others speak to it.
  *
- *	steering thread  --- mail (events of the session) --->+
- *	connector thread --- mail (connected) --------------->| mailbox --> main loop --> QMP events
- *	vCPU threads     --- notices ------------------------>+
+ *	steering thread  -- mail (events of the session) -->+
+ *	connector thread -- mail (connected) -------------->| mailbox --> main loop --> QMP
+ *	vCPU threads     -- notices ----------------------->+
  */
 #ifndef VMM_APP_H
 #define VMM_APP_H

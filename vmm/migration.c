@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The VM's migrations: one at a time, outgoing or incoming. Connecting can take seconds, so a thread
- * does it; the session's threads do the rest. Both report by mail, and everything else happens on
- * the main loop.
+ * The VM's migrations: one at a time, outgoing or incoming. Connecting can take seconds, so a
+ * thread does it; the session's threads do the rest. Both report by mail, and everything else
+ * happens on the main loop.
  *
  *	outgoing    idle -> connecting -> session -> ended (report kept until the next one)
  *	incoming    listening -> session -> ended

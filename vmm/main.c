@@ -239,7 +239,8 @@ int vm_main(int argc, char **argv)
 		.parser = parse_option,
 		.doc = "Run a guest that checks itself, with devices; or wait for one to come in.\v"
 		       "The control socket speaks QMP with QEMU's commands (query-status, stop, "
-		       "cont, quit, migrate, migrate_cancel, query-migrate, migrate-set-parameters) and "
+		       "cont, quit, migrate, migrate_cancel, query-migrate, "
+		       "migrate-set-parameters) and "
 		       "some of our own (query-commands lists them).",
 	};
 	struct app_options chosen = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * QMP as a client sees it, without a socket: bytes into a session, bytes out of it. The VM behind is
- * real (on the thread accelerator), so that commands do what they say.
+ * QMP as a client sees it, without a socket: bytes into a session, bytes out of it. The VM
+ * behind is real (on the thread accelerator), so that commands do what they say.
  */
 #include <stdarg.h>
 #include <setjmp.h>
@@ -199,7 +199,8 @@ static void test_garbage(void **state)
 {
 	/* An open string or object goes on in the next line. */
 	static const char *const lines[] = {
-		"hello\n", "{\"execute\"\n}\n", "}\n", "{\"execute\":'stop'}\n", "\"\n\"\n", "nul\n",
+		"hello\n", "{\"execute\"\n}\n", "}\n", "{\"execute\":'stop'}\n",
+		"\"\n\"\n", "nul\n",
 		"{\"a\":\"\xff\xfe\"}\n", "{\"execute\":\"stop\",}\n", "-\n", "\x1b[2J\n",
 	};
 	struct fixture *f = *state;

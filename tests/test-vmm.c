@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The reference VMM without devices: the guest boots, beats and works on each accelerator; stops and
- * goes on; its state moves into a second VM object together with its memory; the dirty log misses
- * no page that changed; hostile state is refused. Where there is no KVM its tests are skipped,
- * said aloud.
+ * The reference VMM without devices: the guest boots, beats and works on each accelerator; stops
+ * and goes on; its state moves into a second VM object together with its memory; the dirty log
+ * misses no page that changed; hostile state is refused. Where there is no KVM its tests are
+ * skipped, said aloud.
  */
 #include <stdarg.h>
 #include <setjmp.h>
@@ -427,7 +427,8 @@ static void test_configurations(void **state)
 
 #define ON(test, accel)                                                                            \
 	{                                                                                          \
-		.name = #test "/" accel, .test_func = test, .initial_state = (void *)(uintptr_t)accel \
+		.name = #test "/" accel, .test_func = test,                                        \
+		.initial_state = (void *)(uintptr_t)accel                                          \
 	}
 #define BOTH(test) ON(test, "kvm"), ON(test, "thread")
 

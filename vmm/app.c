@@ -271,6 +271,16 @@ static void tell_shutdown(struct app *app)
 		qmp_server_flush(app->qmp);
 }
 
+/* Told to quit before the VM was this side's: what had come of it is gone. */
+static void tell_unfinished(struct app *app)
+{
+	if (!migration_half_way_in(app->migration))
+		return;
+	app_log(app, VFM_LOG_ERROR,
+		"quit in the middle of an incoming migration; the guest never ran here");
+	app->status = CLI_EXIT_FAILED;
+}
+
 /* The session ends first, since it uses the VM; threads of both are gone after that. */
 static void destroy(struct app *app)
 {
@@ -310,8 +320,10 @@ int app_run(const struct app_options *options)
 		app_log(app, VFM_LOG_ERROR, why);
 	while (!ret && !app->quit)
 		loop_once(app);
-	if (!ret)
+	if (!ret) {
+		tell_unfinished(app);
 		tell_shutdown(app);
+	}
 	status = ret < 0 ? exit_status(ret) : app->status;
 	destroy(app);
 	free(app);

@@ -3,9 +3,9 @@
  * The program `vfio-migrate vm`: one VM, its control socket, its migration. Everything here belongs
  * to the main loop's thread, except the mailbox, through which the others speak to it.
  *
- *	steering thread  --- mail (events of the session) --->+
- *	connector thread --- mail (connected) --------------->| mailbox --> main loop --> QMP events
- *	vCPU threads     --- notices ------------------------>+
+ *	steering thread  -- mail (events of the session) -->+
+ *	connector thread -- mail (connected) -------------->| mailbox --> main loop --> QMP
+ *	vCPU threads     -- notices ----------------------->+
  */
 #ifndef VMM_APP_H
 #define VMM_APP_H
@@ -55,6 +55,9 @@ struct app_options {
 	const char *control;  /* path; NULL: none */
 	const char *incoming; /* address; NULL: none */
 	const char *spoil;    /* NULL: nothing */
+	uint64_t peer_timeout_ns;  /* 0: the library's default */
+	uint64_t doubt_timeout_ns; /* 0: the library's default */
+	enum vfm_stage die_at;     /* VFM_STAGE_NONE: live on */
 	bool quiet;
 };
 
@@ -104,6 +107,8 @@ int migration_start(struct migration *m, const char *uri, char *why);
 int migration_cancel(struct migration *m);
 int migration_resolve(struct migration *m, bool destination_runs);
 bool migration_active(const struct migration *m);
+/* A VM has begun to come in, and is not this side's yet. */
+bool migration_half_way_in(struct migration *m);
 enum vfm_status migration_status(const struct migration *m);
 /* Why it failed, one line; "" */
 void migration_error(struct migration *m, char *text, size_t size);

@@ -19,6 +19,7 @@
 
 #define WINDOWS_START 0xc0000000ull
 #define WINDOWS_END   0xfe000000ull
+#define DMA_ACCESS    (VFM_VFIO_USER_DMA_READABLE | VFM_VFIO_USER_DMA_WRITEABLE)
 #define ACCESS        (VFM_REGION_INFO_READ | VFM_REGION_INFO_WRITE)
 
 static int blame(const struct vmm_device *d, char *why, int error, const char *what)
@@ -66,8 +67,7 @@ static int map_memory(struct vmm *vm, struct vmm_device *d, char *why)
 		const struct vfm_region *r = &vm->memory.region[i];
 
 		ret = vfm_vfio_user_dma_map(d->client, r->gpa, r->size,
-					    VFM_VFIO_USER_DMA_READABLE | VFM_VFIO_USER_DMA_WRITEABLE,
-					    vm->memory.fd, vm->memory.offset[i]);
+					    DMA_ACCESS, vm->memory.fd, vm->memory.offset[i]);
 		if (ret < 0)
 			return blame(d, why, ret, "mapping guest memory");
 	}

@@ -56,8 +56,8 @@ static int hash_device(struct vmm *vm, unsigned i, struct vmm_inspection *in)
 	return ret;
 }
 
-/* A device that cannot be asked is noted, and does not end the migration: the VM may have been given
- * away already. */
+/* A device that cannot be asked is noted, and does not end the migration: the VM may have been
+ * given away already. */
 int inspect_vm(struct vmm *vm)
 {
 	struct vmm_inspection in = {.taken = true};

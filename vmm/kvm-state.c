@@ -2,17 +2,18 @@
 /*
  * What travels of a KVM machine, and how it comes back.
  *
- * The order of loading matters: the local APIC's mode depends on the base in sregs, the TSC deadline
- * is an MSR that wants the APIC there, and pending events come last. Guest time is set when the vCPUs
- * start, so that the time between does not count, and so is the address of the paravirtual clock: from
- * then on KVM writes to guest memory whenever it likes, which is nobody's before.
+ * The order of loading matters: the local APIC's mode depends on the base in sregs, the TSC
+ * deadline is an MSR that wants the APIC there, and pending events come last. Guest time is set
+ * when the vCPUs start, so that the time between does not count, and so is the address of the
+ * paravirtual clock: from then on KVM writes to guest memory whenever it likes, which is
+ * nobody's before.
  *
  * The bytes come from a peer. Sizes are those of the kernel's structures, checked one by one; MSRs
  * must be of our own list, so that a peer cannot reach others; values are checked by KVM, as they
  * would be if the guest had set them.
  *
- * What one KVM can read and another cannot write is refused, with one exception: an MSR that has the
- * wanted value already.
+ * What one KVM can read and another cannot write is refused, with one exception: an MSR that has
+ * the wanted value already.
  */
 #include <asm/kvm_para.h>
 #include <errno.h>

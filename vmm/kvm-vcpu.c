@@ -5,12 +5,13 @@
  * Stopping. A vCPU may be inside KVM_RUN, or outside with an exit half done: the access to a
  * device happened, and its result gets into the guest's registers at the next KVM_RUN. So a
  * thread parks only after a KVM_RUN that ended with EINTR: the kernel has then finished the exit
- * before. To bring that about, the one who stops sets run->immediate_exit and sends the kick signal:
- * the flag ends a KVM_RUN that begins, the signal one that is under way. The signal is blocked
- * everywhere else, so that no access to a device is interrupted by it.
+ * before. To bring that about, the one who stops sets run->immediate_exit and sends the kick
+ * signal: the flag ends a KVM_RUN that begins, the signal one that is under way. The signal is
+ * blocked everywhere else, so that no access to a device is interrupted by it.
  */
 #include <asm/kvm_para.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -320,14 +321,12 @@ static int open_vcpu(struct kvm_accel *kvm, struct kvm_vcpu *cpu)
 
 int kvm_vcpu_new(struct vmm *vm, unsigned index)
 {
-	static const char names[VMM_CPUS_MAX][THREAD_NAME_MAX] = {
-		"vcpu-0", "vcpu-1", "vcpu-2",  "vcpu-3",  "vcpu-4",  "vcpu-5",	"vcpu-6",  "vcpu-7",
-		"vcpu-8", "vcpu-9", "vcpu-10", "vcpu-11", "vcpu-12", "vcpu-13", "vcpu-14", "vcpu-15",
-	};
 	struct kvm_accel *kvm = kvm_of(vm);
 	struct kvm_vcpu *cpu = &kvm->cpu[index];
+	char name[THREAD_NAME_MAX];
 	int ret;
 
+	snprintf(name, sizeof(name), "vcpu-%u", index % VMM_CPUS_MAX);
 	cpu->vm = vm;
 	cpu->kvm = kvm;
 	cpu->index = index;
@@ -337,7 +336,7 @@ int kvm_vcpu_new(struct vmm *vm, unsigned index)
 	if (!ret)
 		ret = set_cpuid(kvm, cpu);
 	if (!ret)
-		ret = thread_start(&cpu->thread, NULL, names[index], vcpu_thread, cpu);
+		ret = thread_start(&cpu->thread, NULL, name, vcpu_thread, cpu);
 	return ret;
 }
 

@@ -4,8 +4,8 @@
  * irqfds, dirty log.
  *
  * Interrupts. Each device's eventfd is an irqfd on a GSI of its own, above the 24 pins of the
- * I/O APIC, which routes to an MSI for vCPU 0. So an interrupt needs no thread of ours, and one that
- * arrives while the vCPUs stand still waits in the local APIC and travels with it.
+ * I/O APIC, which routes to an MSI for vCPU 0. So an interrupt needs no thread of ours, and one
+ * that arrives while the vCPUs stand still waits in the local APIC and travels with it.
  *
  * Dirty log. Where the kernel can clear by hand (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2), reading
  * the log and protecting the pages again are two calls, the second without the pages' lock being

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The KVM accelerator's insides: kvm.c has the VM, kvm-vcpu.c the threads, kvm-state.c what travels.
+ * The KVM accelerator's insides: kvm.c has the VM, kvm-vcpu.c the threads, kvm-state.c what
+ * travels.
  */
 #ifndef VMM_KVM_H
 #define VMM_KVM_H

@@ -158,7 +158,8 @@ static bool is_right(uint64_t gpa, unsigned i, uint64_t tag, uint64_t found)
 {
 	if (found == guest_pattern(gpa, i, written_at(i, tag)))
 		return true;
-	return i % GUEST_COLUMNS == guest_column(tag + 1) && found == guest_pattern(gpa, i, tag + 1);
+	return i % GUEST_COLUMNS == guest_column(tag + 1) &&
+	       found == guest_pattern(gpa, i, tag + 1);
 }
 
 int layout_check_page(const struct vmm *vm, uint64_t page, uint64_t *tag)

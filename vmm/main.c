@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/parse.h"
@@ -13,6 +14,7 @@
 #define MEMORY_DEFAULT (256ull << 20)
 #define RATE_DEFAULT   (16ull << 20)
 #define RATE_MAX       (1ull << 40)
+#define TIMEOUT_MAX_MS (24ull * 60 * 60 * 1000)
 
 enum key {
 	KEY_MEMORY = 'm',
@@ -21,9 +23,12 @@ enum key {
 	KEY_QUIET = 'q',
 	KEY_ACCEL = 0x100,
 	KEY_CONTROL,
+	KEY_DIE_AT,
 	KEY_DIRTY_RATE,
+	KEY_DOUBT_TIMEOUT,
 	KEY_INCOMING,
 	KEY_PAUSED,
+	KEY_PEER_TIMEOUT,
 	KEY_SERIAL,
 	KEY_SPOIL,
 	KEY_VERIFY,
@@ -47,11 +52,17 @@ static const struct argp_option options[] = {
 	{"control", KEY_CONTROL, "SOCKET", 0, "listen for QMP at this unix socket", 0},
 	{"incoming", KEY_INCOMING, "ADDRESS", 0,
 	 "wait for a migration: tcp:HOST:PORT, unix:PATH, or fd:N, a listening socket", 0},
+	{"peer-timeout", KEY_PEER_TIMEOUT, "MS", 0,
+	 "longest silence of a peer that owes an answer (30s)", 0},
+	{"doubt-timeout", KEY_DOUBT_TIMEOUT, "MS", 0,
+	 "how long a source in doubt asks, and a destination stays to be asked (60s)", 0},
 	{"paused", KEY_PAUSED, NULL, 0, "do not start the guest before QMP's cont", 0},
 	{"verify", KEY_VERIFY, NULL, 0,
 	 "hash memory and devices at a switchover, for x-vfm-verify; not counted as downtime", 0},
 	{"serial", KEY_SERIAL, "FILE", 0, "append what the guest says to FILE (- is stdout)", 0},
 	{"quiet", KEY_QUIET, NULL, 0, "print nothing but warnings and errors", 0},
+	{"die-at", KEY_DIE_AT, "STAGE", 0,
+	 "for tests: be killed (SIGKILL) as a migration enters STAGE, hello to commit", 0},
 	{"spoil", KEY_SPOIL, "WORD", OPTION_HIDDEN, NULL, 0},
 	{0},
 };
@@ -75,6 +86,30 @@ static int set_spoil(struct app_options *o, const char *text, char *why)
 
 	if (!ret)
 		o->spoil = words[i];
+	return ret;
+}
+
+static int set_die_at(struct app_options *o, const char *text, char *why)
+{
+	const char *words[VFM_STAGE_COMMIT];
+	unsigned i;
+	int ret;
+
+	for (i = 0; i < ARRAY_SIZE(words); i++)
+		words[i] = vfm_stage_name((enum vfm_stage)(VFM_STAGE_HELLO + i));
+	ret = parse_word("--die-at", text, words, ARRAY_SIZE(words), &i, why);
+	if (!ret)
+		o->die_at = (enum vfm_stage)(VFM_STAGE_HELLO + i);
+	return ret;
+}
+
+static int set_timeout(const char *option, const char *text, uint64_t *ns, char *why)
+{
+	uint64_t ms;
+	int ret = parse_duration_ms(option, text, 1, TIMEOUT_MAX_MS, &ms, why);
+
+	if (!ret)
+		*ns = ms * NS_PER_MSEC;
 	return ret;
 }
 
@@ -183,6 +218,12 @@ static int set_value(struct app_options *o, int key, char *text, char *why)
 		return set_incoming(o, text, why);
 	case KEY_SPOIL:
 		return set_spoil(o, text, why);
+	case KEY_DIE_AT:
+		return set_die_at(o, text, why);
+	case KEY_PEER_TIMEOUT:
+		return set_timeout("--peer-timeout", text, &o->peer_timeout_ns, why);
+	case KEY_DOUBT_TIMEOUT:
+		return set_timeout("--doubt-timeout", text, &o->doubt_timeout_ns, why);
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
@@ -238,8 +279,9 @@ int vm_main(int argc, char **argv)
 		.options = options,
 		.parser = parse_option,
 		.doc = "Run a guest that checks itself, with devices; or wait for one to come in.\v"
-		       "The control socket speaks QMP with QEMU's commands (query-status, stop, cont, "
-		       "quit, migrate, migrate_cancel, query-migrate, migrate-set-parameters) and "
+		       "The control socket speaks QMP with QEMU's commands (query-status, stop, "
+		       "cont, quit, migrate, migrate_cancel, query-migrate, "
+		       "migrate-set-parameters) and "
 		       "some of our own (query-commands lists them).",
 	};
 	struct app_options chosen = {

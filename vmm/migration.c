@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The VM's migrations: one at a time, outgoing or incoming. Connecting can take seconds, so a thread
- * does it; the session's threads do the rest. Both report by mail, and everything else happens on
- * the main loop.
+ * The VM's migrations: one at a time, outgoing or incoming. Connecting can take seconds, so a
+ * thread does it; the session's threads do the rest. Both report by mail, and everything else
+ * happens on the main loop.
  *
  *	outgoing    idle -> connecting -> session -> ended (report kept until the next one)
  *	incoming    listening -> session -> ended
@@ -11,6 +11,7 @@
  * VMM_HOLD_GIVEN, so that nothing starts them again. A source in doubt keeps the session's hold.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,11 +56,19 @@ static struct mail *new_mail(enum mail_kind kind)
 	return mail;
 }
 
+/* For tests of what the other side makes of it: no word is said, nothing is undone. */
+static void die_if_asked(const struct migration *m, const struct vfm_event *event)
+{
+	if (event->type == VFM_EVENT_STAGE && event->stage == m->app->options.die_at)
+		kill(getpid(), SIGKILL);
+}
+
 static void on_event(void *opaque, const struct vfm_event *event)
 {
 	struct migration *m = opaque;
 	struct mail *mail = new_mail(MAIL_EVENT);
 
+	die_if_asked(m, event);
 	mail->type = event->type;
 	mail->stage = event->stage;
 	mail->status = event->status;
@@ -109,6 +118,10 @@ int migration_new(struct app *app, struct migration **out)
 	m->options.event = on_event;
 	m->options.log = on_log;
 	m->options.reconnect = on_reconnect;
+	if (app->options.peer_timeout_ns)
+		m->options.peer_timeout_ns = app->options.peer_timeout_ns;
+	if (app->options.doubt_timeout_ns)
+		m->options.doubt_timeout_ns = app->options.doubt_timeout_ns;
 	return 0;
 }
 
@@ -361,6 +374,15 @@ int migration_resolve(struct migration *m, bool destination_runs)
 bool migration_active(const struct migration *m)
 {
 	return m->status == VFM_STATUS_ACTIVE;
+}
+
+bool migration_half_way_in(struct migration *m)
+{
+	struct vfm_progress p;
+
+	migration_progress(m, &p);
+	return m->destination && p.status == VFM_STATUS_ACTIVE && p.stage > VFM_STAGE_DESCRIBE &&
+	       p.owner != VFM_OWNER_DESTINATION;
 }
 
 enum vfm_status migration_status(const struct migration *m)

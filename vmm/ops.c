@@ -152,7 +152,8 @@ static int check_windows(struct vmm *vm, const struct state_view *view)
 	if (s && s->size == vm->windows * sizeof(*mine) && memcmp(mine, s->payload, s->size) == 0)
 		ret = 0;
 	else
-		vmm_log(vm, VFM_LOG_ERROR, "the state does not fit: devices have other names or BARs");
+		vmm_log(vm, VFM_LOG_ERROR,
+			"the state does not fit: devices have other names or BARs");
 	free(mine);
 	return ret;
 }

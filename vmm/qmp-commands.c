@@ -99,13 +99,13 @@ static int run_quit(struct qmp_call *call)
 
 static const struct qmp_command commands[] = {
 	{"qmp_capabilities", run_capabilities, {{"enable", json_type_array, false}}},
-	{"query-commands", run_query_commands, {{NULL}}},
-	{"query-version", run_query_version, {{NULL}}},
-	{"query-status", run_query_status, {{NULL}}},
-	{"query-kvm", run_query_kvm, {{NULL}}},
-	{"stop", run_stop, {{NULL}}},
-	{"cont", run_cont, {{NULL}}},
-	{"quit", run_quit, {{NULL}}},
+	{"query-commands", run_query_commands, {{NULL, json_type_null, false}}},
+	{"query-version", run_query_version, {{NULL, json_type_null, false}}},
+	{"query-status", run_query_status, {{NULL, json_type_null, false}}},
+	{"query-kvm", run_query_kvm, {{NULL, json_type_null, false}}},
+	{"stop", run_stop, {{NULL, json_type_null, false}}},
+	{"cont", run_cont, {{NULL, json_type_null, false}}},
+	{"quit", run_quit, {{NULL, json_type_null, false}}},
 };
 
 const struct qmp_table qmp_table_vm = {commands, ARRAY_SIZE(commands)};

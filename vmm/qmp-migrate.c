@@ -38,7 +38,8 @@ static int run_cancel(struct qmp_call *call)
 	int ret = migration_cancel(call->app->migration);
 
 	if (ret == -EALREADY)
-		return qmp_fail(call, NULL, "The VM was given away already, or nothing is left to cancel");
+		return qmp_fail(call, NULL,
+				"The VM was given away already, or nothing is left to cancel");
 	return ret < 0 ? qmp_fail(call, NULL, "Cancelling: %s", strerror(-ret)) : 0;
 }
 
@@ -348,17 +349,17 @@ static int run_query_parameters(struct qmp_call *call)
 
 static const struct qmp_command commands[] = {
 	{"migrate", run_migrate, {{"uri", json_type_string, true}}},
-	{"migrate_cancel", run_cancel, {{NULL}}},
-	{"query-migrate", run_query, {{NULL}}},
+	{"migrate_cancel", run_cancel, {{NULL, json_type_null, false}}},
+	{"query-migrate", run_query, {{NULL, json_type_null, false}}},
 	{"migrate-set-parameters",
 	 run_set_parameters,
 	 {ANY("downtime-limit"), ANY("max-bandwidth"), ANY("x-vfm-max-rounds"),
 	  ANY("x-vfm-timeout"), ANY("x-vfm-peer-timeout"), ANY("x-vfm-doubt-timeout"),
 	  ANY("x-vfm-unknown-stop-copy-size"), ANY("x-vfm-device-chunk")}},
-	{"query-migrate-parameters", run_query_parameters, {{NULL}}},
-	{"x-vfm-progress", run_progress, {{NULL}}},
-	{"x-vfm-report", run_report, {{NULL}}},
-	{"x-vfm-incoming", run_incoming, {{NULL}}},
+	{"query-migrate-parameters", run_query_parameters, {{NULL, json_type_null, false}}},
+	{"x-vfm-progress", run_progress, {{NULL, json_type_null, false}}},
+	{"x-vfm-report", run_report, {{NULL, json_type_null, false}}},
+	{"x-vfm-incoming", run_incoming, {{NULL, json_type_null, false}}},
 	{"x-vfm-resolve", run_resolve, {{"destination-runs", json_type_boolean, true}}},
 };
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One QMP client. Requests are JSON objects, one after the other; a newline between them is usual and
- * not needed. After a syntax error the rest of the line is skipped. What a client can make us
- * keep is bounded: the request that it has not finished, and the replies and events that it has
- * not read.
+ * One QMP client. Requests are JSON objects, one after the other; a newline between them is
+ * usual and not needed. After a syntax error the rest of the line is skipped. What a client can
+ * make us keep is bounded: the request that it has not finished, and the replies and events that
+ * it has not read.
  */
 #include <errno.h>
 #include <stdlib.h>

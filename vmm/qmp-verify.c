@@ -155,7 +155,7 @@ static int run_verify(struct qmp_call *call)
 }
 
 static const struct qmp_command commands[] = {
-	{"x-vfm-verify", run_verify, {{NULL}}},
+	{"x-vfm-verify", run_verify, {{NULL, json_type_null, false}}},
 };
 
 const struct qmp_table qmp_table_verify = {commands, ARRAY_SIZE(commands)};

@@ -40,8 +40,8 @@ struct qmp_session {
 /* Starts with the greeting in out. */
 int qmp_session_init(struct qmp_session *s, struct app *app);
 void qmp_session_free(struct qmp_session *s);
-/* Bytes of the client. -EMSGSIZE: a request without an end; -ENOBUFS: it does not read; -ENOMEM. The
- * client is then to be dropped. */
+/* Bytes of the client. -EMSGSIZE: a request without an end; -ENOBUFS: it does not read; -ENOMEM.
+ * The client is then to be dropped. */
 int qmp_session_feed(struct qmp_session *s, const char *data, size_t size);
 /* Append one object as a line; takes nothing. */
 int qmp_session_send(struct qmp_session *s, struct json_object *object);

@@ -2,7 +2,8 @@
 /*
  * --accel thread: the guest's work on host threads, for machines without KVM. The same source, the
  * same guest memory, the same devices; what a vCPU would hold in registers is in guest memory
- * anyway. Stores are marked in a dirty bitmap by the work itself (platform_stored), after the store.
+ * anyway. Stores are marked in a dirty bitmap by the work itself (platform_stored), after the
+ * store.
  *
  * A thread stops between two steps of the work only. It sleeps in poll() on its kick eventfd and,
  * for vCPU 0, on the devices' interrupts.
@@ -375,8 +376,8 @@ static int thread_dirty_sync(struct vmm *vm, unsigned region, uint64_t *bitmap)
 	return 0;
 }
 
-/* An interrupt that waits in its eventfd is not part of the state: the guest also looks at its rings
- * at each tick. */
+/* An interrupt that waits in its eventfd is not part of the state: the guest also looks at its
+ * rings at each tick. */
 static int thread_save(struct vmm *vm, struct state_writer *out)
 {
 	struct thread_accel *t = vm->accel_state;

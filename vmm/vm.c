@@ -38,6 +38,8 @@ static const struct accel_ops *const accels[] = {
 /* "auto" takes the first that the machine has, and says what was wrong with those before. */
 static int create_accel(struct vmm *vm, char *why)
 {
+	static const char no_machine[] =
+		" (no virtual machine: the guest's work runs on a host thread)";
 	bool any = strcmp(vm->config.accel, "auto") == 0;
 	int ret = -ENODEV;
 	unsigned i;
@@ -57,8 +59,7 @@ static int create_accel(struct vmm *vm, char *why)
 		vm->accel = NULL;
 	else
 		vmm_log(vm, VFM_LOG_INFO, "accelerator: %s%s", vm->accel->name,
-			vm->accel == &accel_thread ? " (no virtual machine: the guest's work runs on a "
-						     "host thread)" : "");
+			vm->accel == &accel_thread ? no_machine : "");
 	return ret;
 }
 

@@ -74,13 +74,18 @@ void link_lost(struct link *link, int error)
 	session_wake(link->s);
 }
 
+bool link_can_send(const struct link *link)
+{
+	return !link->quit && (!link->error || link->deaf);
+}
+
 /* True: in line. Takes @item. */
 static bool put_in_line(struct link *link, struct link_item *item)
 {
 	bool room;
 
 	pthread_mutex_lock(&link->s->lock);
-	room = link->control.count < LINK_CONTROL_MAX && !link->error;
+	room = link->control.count < LINK_CONTROL_MAX && link_can_send(link);
 	if (room)
 		queue_push(&link->control, &item->node);
 	pthread_mutex_unlock(&link->s->lock);
@@ -163,7 +168,7 @@ bool link_rests(struct link *link)
 
 bool link_flushed(struct session *s, void *arg UNUSED)
 {
-	return !s->link || s->link->error || link_rests(s->link);
+	return !s->link || !link_can_send(s->link) || link_rests(s->link);
 }
 
 bool link_devices_sent(struct session *s, void *arg UNUSED)

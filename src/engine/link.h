@@ -12,7 +12,9 @@
  * session's buffer, and control frames into the inbox. It never waits for a device: a frame for
  * which there is no room breaks the window and the protocol.
  *
- * Both end when the channel fails, or the link is stopped. The first reason stays in link.error.
+ * Both end when the channel fails, or the link is stopped. The first reason stays in link.error. A
+ * receiver that refuses a frame ends alone (link.deaf): the sender goes on with control frames, or
+ * the peer, which may have stopped its guest, would never hear the reason.
  */
 #ifndef ENGINE_LINK_H
 #define ENGINE_LINK_H
@@ -45,6 +47,7 @@ struct link {
 	/* Under session.lock. */
 	bool quit;
 	int error;                 /* -errno that ended it; 0: alive */
+	bool deaf;                 /* it ended by what came: control frames still go out, to say why */
 	struct queue control;
 	bool sending;              /* the sender has taken something and is not done with it */
 	bool pass;                 /* memory_next has more */
@@ -70,6 +73,8 @@ void link_stop(struct session *s);
 /* Put a control frame in line. Out of memory or line: the session fails. */
 void link_control(struct link *link, uint16_t type, const void *head, size_t size);
 void link_lost(struct link *link, int error);
+/* With the lock held: may frames go out? */
+bool link_can_send(const struct link *link);
 
 /* ---- the steering thread ---- */
 

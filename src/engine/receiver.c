@@ -24,6 +24,7 @@ struct receiver {
 	uint64_t vm_offset;
 	uint64_t device_offset[VFM_DEVICES_MAX];
 	bool device_last[VFM_DEVICES_MAX];
+	bool cut; /* the channel failed, not what came through it */
 };
 
 int receiver_new(struct receiver **receiver, uint64_t control_frames)
@@ -40,12 +41,19 @@ void receiver_free(struct receiver *receiver)
 	free(receiver);
 }
 
+static int read_iov(struct link *link, struct iovec *iov, int count)
+{
+	int r = channel_recv(link->channel, iov, count);
+
+	link->receiver->cut = r;
+	return r;
+}
+
 static int read_channel(void *opaque, void *buf, size_t size)
 {
-	struct link *link = opaque;
 	struct iovec iov = { buf, size };
 
-	return channel_recv(link->channel, &iov, 1);
+	return read_iov(opaque, &iov, 1);
 }
 
 /* Behind the commit a peer's nonsense ends a link and decides nothing: the destination starts the
@@ -84,7 +92,7 @@ static int take_memory(struct link *link, struct wire_frame *f)
 		return refuse(link, "a page of a running guest came after it had stopped");
 	r = memory_load_begin(link->s->memory, &t->memory, t->iov, &count, &error);
 	if (!r && count)
-		r = channel_recv(link->channel, t->iov, count);
+		r = read_iov(link, t->iov, count);
 	if (!r)
 		r = memory_load_end(link->s->memory, &t->memory, live, &error);
 	return error.code ? session_fail(link->s, &error) : r;
@@ -315,5 +323,8 @@ void receiver_run(void *arg)
 		if (!r)
 			r = take(link, &t->frame);
 	} while (!r);
+	pthread_mutex_lock(&link->s->lock);
+	link->deaf = !t->cut && !link->error;
+	pthread_mutex_unlock(&link->s->lock);
 	link_lost(link, r);
 }

@@ -82,7 +82,7 @@ static bool pick_bulk(struct link *link, struct pick *pick)
 {
 	uint64_t least = UINT64_MAX;
 
-	if (link->s->side != SESSION_SOURCE)
+	if (link->s->side != SESSION_SOURCE || link->error)
 		return false;
 	if (link->pass) {
 		pick->choice = MEMORY;
@@ -163,9 +163,9 @@ static bool pick_next(struct link *link, struct pick *pick)
 
 	pthread_mutex_lock(&link->s->lock);
 	link->sending = false;
-	while (!link->quit && !link->error && !pick_now(link, pick))
+	while (link_can_send(link) && !pick_now(link, pick))
 		wait_for_work(link);
-	go_on = !link->quit && !link->error;
+	go_on = link_can_send(link);
 	link->sending = go_on;
 	pthread_mutex_unlock(&link->s->lock);
 	return go_on;
@@ -323,6 +323,7 @@ void sender_run(void *arg)
 	if (r)
 		channel_drain(link->channel);
 	pthread_mutex_lock(&link->s->lock);
+	link->deaf &= !r;
 	link->sending = false;
 	pthread_mutex_unlock(&link->s->lock);
 	session_wake(link->s);

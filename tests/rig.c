@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include "tests/rig.h"
@@ -64,6 +65,64 @@ void rig_up(struct rig *rig, unsigned devices)
 	rig_make(rig);
 }
 
+/* ---- a channel that loses a frame when it is told to ---- */
+
+struct lossy {
+	struct channel ch;
+	struct channel *inner;
+	atomic_bool *lose_next;
+};
+
+static int lossy_send(struct channel *ch, struct iovec *iov, int count)
+{
+	struct lossy *l = (struct lossy *)ch;
+
+	if (!atomic_exchange(l->lose_next, false))
+		return channel_send(l->inner, iov, count);
+	channel_shutdown(l->inner);
+	return 0;
+}
+
+static int lossy_recv(struct channel *ch, struct iovec *iov, int count)
+{
+	return channel_recv(((struct lossy *)ch)->inner, iov, count);
+}
+
+static void lossy_drain(struct channel *ch)
+{
+	channel_drain(((struct lossy *)ch)->inner);
+}
+
+static void lossy_shutdown(struct channel *ch)
+{
+	channel_shutdown(((struct lossy *)ch)->inner);
+}
+
+static void lossy_close(struct channel *ch)
+{
+	channel_close(((struct lossy *)ch)->inner);
+	free(ch);
+}
+
+static const struct channel_ops lossy_ops = {
+	.send = lossy_send,
+	.recv = lossy_recv,
+	.drain = lossy_drain,
+	.shutdown = lossy_shutdown,
+	.close = lossy_close,
+};
+
+static struct channel *make_lossy(struct channel *inner, atomic_bool *lose_next)
+{
+	struct lossy *l = calloc(1, sizeof(*l));
+
+	assert_non_null(l);
+	l->ch.ops = &lossy_ops;
+	l->inner = inner;
+	l->lose_next = lose_next;
+	return &l->ch;
+}
+
 int rig_start(struct rig *rig)
 {
 	struct channel *plain, *faulty;
@@ -73,7 +132,7 @@ int rig_start(struct rig *rig)
 	assert_int_equal(vfm_destination_attach(rig->destination, rig->fds[1]), 0);
 	assert_int_equal(channel_new_fd(rig->fds[0], &plain), 0);
 	assert_int_equal(channel_new_fault(plain, &rig->faults, &faulty), 0);
-	return source_start_channel(rig->source, faulty);
+	return source_start_channel(rig->source, make_lossy(faulty, &rig->lose_next));
 }
 
 int rig_finish(struct rig *rig)

@@ -3,6 +3,7 @@
 #ifndef TESTS_RIG_H
 #define TESTS_RIG_H
 
+#include <stdatomic.h>
 #include "channel/channel.h"
 #include "engine/source.h"
 #include "tests/double.h"
@@ -19,6 +20,7 @@ struct rig {
 	struct vfm_destination *destination;
 	int fds[2];
 	struct channel_faults faults;
+	atomic_bool lose_next;    /* the source's next frame is lost, and the connection with it */
 	struct vfm_options options[2]; /* of the sessions; change them between init and make */
 	unsigned reconnects;      /* how often a source may ask again */
 };

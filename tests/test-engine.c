@@ -139,7 +139,7 @@ static void lose_commit(struct double_vm *vm, const struct vfm_event *event)
 	if (event->type != VFM_EVENT_STAGE || event->stage != VFM_STAGE_COMMIT)
 		return;
 	await_inbox(rig);
-	shutdown(rig->fds[0], SHUT_WR);
+	atomic_store(&rig->lose_next, true);
 }
 
 static void lose_running(struct double_vm *vm)
@@ -216,7 +216,6 @@ static void cancel_prepared(struct double_vm *vm, const struct vfm_event *event)
 	if (event->type == VFM_EVENT_STAGE && event->stage == VFM_STAGE_COMMIT) {
 		await_inbox(rig);
 		vfm_destination_cancel(rig->destination);
-		shutdown(rig->fds[0], SHUT_WR);
 	}
 }
 

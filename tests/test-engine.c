@@ -91,6 +91,7 @@ static void refuses_an_altered_byte_anywhere(void **unused)
 {
 	uint64_t total = total_sent() + 3000;
 	unsigned moved = 0, stayed = 0;
+	struct vfm_error error;
 
 	(void)unused;
 	for (uint64_t at = 0; at < total; at += at < 300 ? 41 : 7919) {
@@ -104,6 +105,9 @@ static void refuses_an_altered_byte_anywhere(void **unused)
 			moved++;
 		} else {
 			assert_stayed(&rig);
+			/* Once it has let the source in, the destination tells why. */
+			vfm_source_get_error(rig.source, &error);
+			assert_true(at < 2000 || error.remote);
 			stayed++;
 		}
 		rig_down(&rig);
@@ -230,6 +234,20 @@ static void takes_back_what_was_given_up(void **unused)
 	assert_int_equal(rig_start(&rig), 0);
 	assert_true(rig_finish(&rig) < 0);
 	assert_stayed(&rig);
+	rig_down(&rig);
+}
+
+/* Nothing to send says nothing of the wire; the rounds must end all the same. */
+static void moves_an_empty_vm(void **unused)
+{
+	struct rig rig;
+
+	(void)unused;
+	rig_up(&rig, 0);
+	memset(rig.vm[0].memory, 0, MEMORY);
+	assert_int_equal(rig_start(&rig), 0);
+	assert_int_equal(rig_finish(&rig), 0);
+	assert_moved(&rig);
 	rig_down(&rig);
 }
 
@@ -419,6 +437,7 @@ int main(void)
 		cmocka_unit_test(takes_back_what_was_given_up),
 		cmocka_unit_test(survives_a_cut_anywhere),
 		cmocka_unit_test(refuses_an_altered_byte_anywhere),
+		cmocka_unit_test(moves_an_empty_vm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,6 +23,7 @@
 enum {
 	ROUND_MIN_NS = 10 * 1000 * 1000,   /* rounds are not shorter than that */
 	BANDWIDTH_MIN_BYTES = 4 << 20,     /* a smaller round says little about the wire */
+	BANDWIDTH_DEFAULT = 100 << 20,     /* of a wire that had nothing to carry yet */
 	VM_STATE_DEFAULT = 64 << 10,       /* VMM state that was not saved yet */
 };
 
@@ -145,6 +146,20 @@ void source_policy_input(struct session *s, struct policy_input *in)
 	pthread_mutex_unlock(&s->lock);
 }
 
+static uint64_t rate(uint64_t bytes, uint64_t ns)
+{
+	return ns ? (uint64_t)((double)bytes * 1e9 / (double)ns) : 0;
+}
+
+/* No round carried anything: a guest of zero pages, devices that gave all between two rounds. What
+ * was sent at all is then a low guess; without any the rounds must end nevertheless. */
+static uint64_t guess_bandwidth(struct session *s, uint64_t now_ns)
+{
+	uint64_t average = rate(source_sent_bytes(s), now_ns - s->start_ns);
+
+	return average ? average : BANDWIDTH_DEFAULT;
+}
+
 static void measure_round(struct session *s, uint64_t mark_ns, uint64_t done_ns)
 {
 	struct source_meter *m = &source_of(s)->meter;
@@ -153,8 +168,10 @@ static void measure_round(struct session *s, uint64_t mark_ns, uint64_t done_ns)
 
 	if (!m->round_trip_ns || trip < m->round_trip_ns)
 		m->round_trip_ns = trip;
-	if (took && (bytes >= BANDWIDTH_MIN_BYTES || !m->bandwidth))
-		m->bandwidth = (uint64_t)((double)bytes * 1e9 / (double)took);
+	if (bytes >= BANDWIDTH_MIN_BYTES || !m->bandwidth)
+		m->bandwidth = rate(bytes, took);
+	if (!m->bandwidth)
+		m->bandwidth = guess_bandwidth(s, done_ns);
 }
 
 static void sum_devices(struct session *s, struct vfm_progress *p)

@@ -279,9 +279,9 @@ int relay_run(struct relay *relay)
 	struct end giver = {fds[1], relay->size, true, {fds[0], fds[2], fds[3]}};
 	struct end taker = {fds[3], relay->size, false, {fds[0], fds[1], fds[2]}};
 
-	r = child_start(&children[0], run_end, &giver);
+	r = child_start(&children[0], "bench-giver", run_end, &giver);
 	if (!r)
-		r = child_start(&children[1], run_end, &taker);
+		r = child_start(&children[1], "bench-taker", run_end, &taker);
 	close(fds[1]);
 	close(fds[3]);
 	if (!r)

@@ -53,7 +53,7 @@ int simulated_fork(struct simulated *simulated, const struct simulated_kind *kin
 		return bench_fail(-errno, "a socket pair");
 	serving.fd = fds[1];
 	serving.peer = fds[0];
-	r = child_start(&simulated->server, serve, &serving);
+	r = child_start(&simulated->server, "bench-sim", serve, &serving);
 	close(fds[1]);
 	if (r) {
 		close(fds[0]);

@@ -22,6 +22,8 @@ static const struct word {
 } words[] = {
 	{"memory", bench_memory},
 	{"device", bench_device},
+	{"downtime", bench_downtime},
+	{"footprint", bench_footprint},
 };
 
 static const struct option_row rows[] = {

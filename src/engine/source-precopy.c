@@ -22,7 +22,7 @@
 
 enum {
 	ROUND_MIN_NS = 10 * 1000 * 1000,   /* rounds are not shorter than that */
-	BANDWIDTH_MIN_BYTES = 4 << 20,     /* a smaller round says little about the wire */
+	BANDWIDTH_MIN_BYTES = 1 << 20,     /* a smaller round says little about the wire */
 	BANDWIDTH_DEFAULT = 100 << 20,     /* of a wire that had nothing to carry yet */
 	VM_STATE_DEFAULT = 64 << 10,       /* VMM state that was not saved yet */
 };
@@ -133,6 +133,8 @@ void source_policy_input(struct session *s, struct policy_input *in)
 	pthread_mutex_lock(&s->lock);
 	in->limit_ns = s->limit_ns;
 	in->pending_acks = acks_pending(s);
+	if (in->limit_ns == VFM_UNLIMITED && !in->bandwidth)
+		in->bandwidth = m->first_bandwidth;
 	if (s->max_bandwidth != VFM_UNLIMITED && in->bandwidth)
 		in->bandwidth = MIN(in->bandwidth, s->max_bandwidth);
 	for (unsigned i = 0; i < s->device_count; i++)
@@ -160,18 +162,25 @@ static uint64_t guess_bandwidth(struct session *s, uint64_t now_ns)
 	return average ? average : BANDWIDTH_DEFAULT;
 }
 
-static void measure_round(struct session *s, uint64_t mark_ns, uint64_t done_ns)
+/*
+ * The first round also pays for memory that the destination touches for the first time, so that its
+ * rate says little about the last round: it counts where nothing better is known.
+ */
+static void measure_round(struct session *s, uint64_t round, uint64_t mark_ns, uint64_t done_ns)
 {
 	struct source_meter *m = &source_of(s)->meter;
 	uint64_t bytes = source_sent_bytes(s) - m->round_start_bytes;
 	uint64_t trip = done_ns - mark_ns, took = done_ns - m->round_start_ns;
+	uint64_t measured = rate(bytes, took - MIN(trip, took / 2));
 
 	if (!m->round_trip_ns || trip < m->round_trip_ns)
 		m->round_trip_ns = trip;
-	if (bytes >= BANDWIDTH_MIN_BYTES || !m->bandwidth)
-		m->bandwidth = rate(bytes, took);
-	if (!m->bandwidth)
-		m->bandwidth = guess_bandwidth(s, done_ns);
+	if (round == 1)
+		m->first_bandwidth = measured ? measured : guess_bandwidth(s, done_ns);
+	else if (bytes >= BANDWIDTH_MIN_BYTES)
+		m->bandwidth = measured;
+	else if (!m->bandwidth)
+		m->bandwidth = m->first_bandwidth;
 }
 
 static void sum_devices(struct session *s, struct vfm_progress *p)
@@ -228,7 +237,7 @@ static void publish(struct session *s, const struct policy_input *in,
 	p->memory_left = in->memory_bytes;
 	p->memory_sent = s->link->memory_bytes;
 	p->device_sent = s->link->device_bytes;
-	p->bandwidth = in->bandwidth;
+	p->bandwidth = in->bandwidth ? in->bandwidth : source_of(s)->meter.first_bandwidth;
 	p->dirty_rate = source_of(s)->meter.dirty_rate;
 	p->predicted_downtime_ns = out->predicted.total_ns;
 	p->pending_acks = in->pending_acks;
@@ -259,7 +268,7 @@ static int await_mark(struct session *s, uint64_t round)
 	if (r || echo.round != round)
 		r = session_failf(s, EPROTO, "the destination confirmed another round");
 	else
-		measure_round(s, sent_ns, m->arrived_ns);
+		measure_round(s, round, sent_ns, m->arrived_ns);
 	free(m);
 	return r;
 }

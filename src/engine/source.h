@@ -11,6 +11,7 @@ struct source_meter {
 	uint64_t round_start_ns;
 	uint64_t round_start_bytes;
 	uint64_t bandwidth;       /* bytes per second, 0: not known yet */
+	uint64_t first_bandwidth; /* of the first round, a low guess: see measure_round */
 	uint64_t round_trip_ns;   /* the shortest seen */
 	uint64_t dirty_rate;
 	uint64_t dirty_bytes;     /* at the last round's end */

@@ -113,15 +113,13 @@ int migration_new(struct app *app, struct migration **out)
 		return -ENOMEM;
 	m->app = app;
 	m->listener = -1;
-	vfm_options_init(&m->options);
+	m->options = app->options.migration;
+	if (!m->options.size)
+		vfm_options_init(&m->options);
 	m->options.opaque = m;
 	m->options.event = on_event;
 	m->options.log = on_log;
 	m->options.reconnect = on_reconnect;
-	if (app->options.peer_timeout_ns)
-		m->options.peer_timeout_ns = app->options.peer_timeout_ns;
-	if (app->options.doubt_timeout_ns)
-		m->options.doubt_timeout_ns = app->options.doubt_timeout_ns;
 	return 0;
 }
 

@@ -27,6 +27,7 @@ struct reading {
 	struct sim_config *config;
 	const char *program;
 	bool migration_set;
+	bool load_at_set;
 	char why[PARSE_WHY_MAX];
 };
 
@@ -151,16 +152,30 @@ static int read_no_logging(struct reading *r, const char *name, const char *text
 static int read_personality(struct reading *r, const char *name, const char *text)
 {
 	const struct sim_personality *who = sim_personality_find(text);
-	struct sim_options *device = &r->config->device;
 
 	if (!who)
 		return refuse(r, "%s: no personality \"%.32s\": they are listed in --help", name,
 			      text);
-	device->personality = who;
-	if (!r->migration_set)
-		device->mig_flags = who->mig_flags;
-	device->dma_logging = device->dma_logging && who->dma_logging;
+	r->config->device.personality = who;
 	return 0;
+}
+
+/* ---- peers ---- */
+
+static int read_p2p_target(struct reading *r, const char *name, const char *text)
+{
+	uint64_t *target = &r->config->device.p2p_target;
+	int ret = parse_u64(name, text, 1, UINT64_MAX, target, r->why);
+
+	if (!ret && !is_aligned(*target, sizeof(uint64_t)))
+		return refuse(r, "%s: %.32s is not a multiple of 8: give the address of a word in "
+			      "a mailbox", name, text);
+	return ret;
+}
+
+static int read_p2p_rate(struct reading *r, const char *name, const char *text)
+{
+	return parse_u32(name, text, 0, SIM_DMA_RATE_MAX, &r->config->device.p2p_rate, r->why);
 }
 
 /* ---- migration ---- */
@@ -256,13 +271,110 @@ static int read_load_cost(struct reading *r, const char *name, const char *text)
 
 static int read_load_at(struct reading *r, const char *name, const char *text)
 {
-	static const char *const words[] = {"write", "end"};
+	static const char *const words[] = {"write", "end", "both"};
+	static const enum sim_load_at when[] = {SIM_LOAD_AT_WRITE, SIM_LOAD_AT_END,
+						SIM_LOAD_AT_BOTH};
 	unsigned place;
 	int ret = parse_word(name, text, words, ARRAY_SIZE(words), &place, r->why);
 
 	if (!ret)
-		r->config->device.load_cost_at_end = place == 1;
+		r->config->device.load_at = when[place];
+	r->load_at_set = true;
 	return ret;
+}
+
+static int read_alloc_cost(struct reading *r, const char *name, const char *text)
+{
+	uint64_t ms;
+	int ret = parse_duration_ms(name, text, 0, SIM_LATENCY_MAX_MS, &ms, r->why);
+
+	if (!ret)
+		r->config->device.alloc_cost_ms = (uint32_t)ms;
+	return ret;
+}
+
+/* The digits at @text as thousandths: "2" is 2000, "0.25" is 250. False: it is no such number. */
+static bool thousandths(const char *text, uint64_t *out)
+{
+	unsigned digits = 0;
+	bool point = false;
+
+	for (*out = 0; *text && digits < 4 && *out < UINT32_MAX; text++) {
+		if (*text == '.' && !point && digits < 4) {
+			point = true;
+			continue;
+		}
+		if (*text < '0' || *text > '9')
+			return false;
+		*out = *out * 10 + (uint64_t)(*text - '0');
+		digits += point;
+	}
+	for (; digits < 3; digits++)
+		*out *= 10;
+	return !*text && digits == 3;
+}
+
+static int read_size_error(struct reading *r, const char *name, const char *text)
+{
+	uint64_t value;
+
+	if (!thousandths(text, &value) || !value || value > SIM_SIZE_ERROR_MAX)
+		return refuse(r, "%s: \"%.32s\" is not a factor: 0.001 to 1000, with three decimals "
+			      "at most", name, text);
+	r->config->device.size_permille = (uint32_t)value;
+	return 0;
+}
+
+/* ---- what it does by itself ---- */
+
+/* "key=value" items behind a trigger: times=N, and size=BYTES where @size is not NULL. */
+static int read_rest(struct reading *r, const char *name, char *rest, struct sim_trigger *trigger,
+		     uint64_t *size)
+{
+	char *item, *save = NULL;
+	int ret = 0;
+
+	for (item = rest ? strtok_r(rest, ",", &save) : NULL; item && !ret;
+	     item = strtok_r(NULL, ",", &save)) {
+		if (!strncmp(item, "times=", 6))
+			ret = parse_u32(name, item + 6, 1, SIM_TIMES_MAX, &trigger->times, r->why);
+		else if (size && !strncmp(item, "size=", 5))
+			ret = parse_size(name, item + 5, 0, SIM_STATE_SIZE_MAX, size, r->why);
+		else
+			ret = refuse(r, "%s: \"%.32s\" is not known: %s", name, item,
+				     size ? "size=BYTES or times=N" : "times=N");
+	}
+	return ret;
+}
+
+static int read_reinit(struct reading *r, const char *name, const char *text)
+{
+	struct sim_options *device = &r->config->device;
+	char copy[TEXT_MAX], *rest;
+	int ret;
+
+	snprintf(copy, sizeof(copy), "%s", text);
+	ret = sim_when_parse(name, copy, &device->reinit, &rest, r->why);
+	return ret ? ret : read_rest(r, name, rest, &device->reinit, &device->reinit_size);
+}
+
+static int read_spontaneous(struct reading *r, const char *name, const char *text)
+{
+	struct sim_options *device = &r->config->device;
+	char copy[TEXT_MAX], *comma, *rest;
+	int ret;
+
+	snprintf(copy, sizeof(copy), "%s", text);
+	comma = strchr(copy, ',');
+	if (comma)
+		*comma = '\0';
+	device->upset_resets = !strcmp(copy, "reset");
+	if (!comma || (!device->upset_resets && strcmp(copy, "error")))
+		return refuse(r, "%s: \"%.64s\" does not begin with error, or reset,", name, text);
+	ret = sim_when_parse(name, comma + 1, &device->upset, &rest, r->why);
+	if (!ret && device->upset.when == SIM_WHEN_LATE)
+		return refuse(r, "%s: late is for --reinit: after=MS, bytes=SIZE or info=N", name);
+	return ret ? ret : read_rest(r, name, rest, &device->upset, NULL);
 }
 
 /* ---- faults ---- */
@@ -286,26 +398,58 @@ static int find_errno(const char *text, size_t len)
 	return 0;
 }
 
+/* "ERRNO[@N]" */
+static int read_failure(struct reading *r, const char *name, const char *text,
+			struct sim_fail *out)
+{
+	size_t len = strcspn(text, "@");
+	struct sim_fail fail = {.error = find_errno(text, len)};
+	int ret = 0;
+
+	if (!fail.error)
+		return refuse(r, "%s: \"%.32s\" is not a known errno: a name as in EIO", name,
+			      text);
+	if (text[len] == '@')
+		ret = parse_u32(name, text + len + 1, 1, UINT32_MAX, &fail.nth, r->why);
+	if (!ret)
+		*out = fail;
+	return ret;
+}
+
 static int read_fail(struct reading *r, const char *name, const char *text)
 {
 	enum vfm_state from, to;
 	const char *value = read_arc(r, name, text, &from, &to);
-	struct sim_fail fail = {0};
-	size_t len;
-	int ret = 0;
 
 	if (!value)
 		return -EINVAL;
-	len = strcspn(value, "@");
-	fail.error = find_errno(value, len);
-	if (!fail.error)
-		return refuse(r, "%s: \"%.32s\" is not a known errno: a name as in EIO", name,
-			      value);
-	if (value[len] == '@')
-		ret = parse_u32(name, value + len + 1, 1, UINT32_MAX, &fail.nth, r->why);
-	if (!ret)
-		r->config->device.fail[from][to] = fail;
-	return ret;
+	return read_failure(r, name, value, &r->config->device.fail[from][to]);
+}
+
+static const char *const call_names[SIM_CALL_COUNT] = {
+	[SIM_CALL_READ] = "read",
+	[SIM_CALL_WRITE] = "write",
+	[SIM_CALL_INFO] = "info",
+	[SIM_CALL_SIZE] = "size",
+	[SIM_CALL_LOG_START] = "log-start",
+	[SIM_CALL_LOG_REPORT] = "log-report",
+	[SIM_CALL_SAVE] = "save",
+};
+
+static int read_fail_call(struct reading *r, const char *name, const char *text)
+{
+	size_t len = strcspn(text, "=");
+	unsigned i;
+
+	for (i = 0; i < SIM_CALL_COUNT; i++)
+		if (text[len] && strlen(call_names[i]) == len &&
+		    !strncmp(call_names[i], text, len))
+			return read_failure(r, name, text + len + 1,
+					    &r->config->device.fail_call[i]);
+	return refuse(r,
+		      "%s: \"%.32s\" does not begin with CALL=: read, write, info, size, log-start, "
+		      "log-report or save",
+		      name, text);
 }
 
 static int read_corrupt(struct reading *r, const char *name, const char *text)
@@ -350,7 +494,8 @@ static const struct row {
 
 	{NULL, NULL, NULL, "The device:", 0},
 	{"personality", "NAME", read_personality, "how it behaves, see below (generic)", 0},
-	{"state-size", "SIZE", read_state_size, "internal memory, up to 64G (64M)", 0},
+	{"state-size", "SIZE", read_state_size,
+	 "internal memory, up to 64G (the personality's; generic: 64M)", 0},
 	{"dirty-rate", "RATE", read_dirty_rate, "bytes of it changed per second, up to 8G (0)", 0},
 	{"dma-rate", "N", read_dma_rate, "records per second when the guest sets none (0)", 0},
 	{"vectors", "N", read_vectors, "MSI-X vectors, 1 to 64 (4)", 0},
@@ -360,19 +505,33 @@ static const struct row {
 
 	{NULL, NULL, NULL, "Its migration:", 0},
 	{"migration", "LIST", read_migration,
-	 "none, or stop-copy with ,p2p and ,pre-copy (all three)", 0},
+	 "none, or stop-copy with ,p2p and ,pre-copy (the personality's; generic: all three)", 0},
 	{"initial-size", "SIZE", read_initial_size,
-	 "initial bytes of a pre-copy (all of the state)", 0},
+	 "initial bytes of a pre-copy (the personality's; generic: all of the state)", 0},
 	{"arc-latency", "FROM:TO=MS", read_latency, "time that an arc takes; may be repeated", 0},
 	{"load-cost-us-per-mib", "N", read_load_cost, "time that loading takes (0)", 0},
-	{"load-at", "WHEN", read_load_at, "that time is spent at each write, or at the end (write)",
-	 0},
+	{"load-at", "WHEN", read_load_at,
+	 "that time is spent at each write, at the end or half at both (the personality's)", 0},
+	{"alloc-cost", "MS", read_alloc_cost,
+	 "time that a destination takes when initial bytes begin to arrive (0)", 0},
+	{"size-error", "FACTOR", read_size_error, "sizes are told times this, 0.001 to 1000 (1)", 0},
+	{"reinit", "WHEN[,size=BYTES][,times=N]", read_reinit,
+	 "initial bytes begin anew: after=MS, bytes=SIZE, info=N or late, see below", 0},
+
+	{NULL, NULL, NULL, "Writing to another device:", 0},
+	{"p2p-target", "ADDR", read_p2p_target,
+	 "guest physical address to write counts to, in a peer's mailbox (none)", 0},
+	{"p2p-rate", "N", read_p2p_rate, "writes per second when the guest sets none (0)", 0},
 
 	{NULL, NULL, NULL, "Faults, for tests:", 0},
 	{"corrupt-stream", "OFFSET", read_corrupt,
 	 "flip a bit of this byte of saved streams (4K)", OPTION_ARG_OPTIONAL},
 	{"fail-arc", "FROM:TO=ERRNO[@N]", read_fail,
 	 "an arc fails, every time or the Nth; may be repeated", 0},
+	{"fail-call", "CALL=ERRNO[@N]", read_fail_call,
+	 "read, write, info, size, log-start, log-report or save fails; may be repeated", 0},
+	{"spontaneous", "error|reset,WHEN[,times=N]", read_spontaneous,
+	 "it enters ERROR, or resets, by itself: after=MS, bytes=SIZE or info=N", 0},
 	{"die-after-bytes", "SIZE", read_die_after, "die after so much stream in or out", 0},
 	{"die-in", "STATE", read_die_in, "die when entering a state, before the reply", 0},
 };
@@ -391,19 +550,57 @@ static int take_option(struct reading *r, int key, const char *text)
 	return rows[key - KEY_BASE].read(r, name, text) ? EINVAL : 0;
 }
 
+/* What was not given is the personality's. Of one whose initial bytes are all, all of what was. */
+static void fill_in(struct reading *r)
+{
+	struct sim_options *device = &r->config->device, own;
+
+	sim_options_init_as(&own, device->personality);
+	if (device->state_size == UNSET)
+		device->state_size = own.state_size;
+	if (device->initial_size == UNSET)
+		device->initial_size = own.initial_size == own.state_size ? device->state_size
+									  : own.initial_size;
+	if (device->reinit_size == UNSET)
+		device->reinit_size = device->initial_size;
+	if (!r->migration_set)
+		device->mig_flags = own.mig_flags;
+	if (!r->load_at_set)
+		device->load_at = own.load_at;
+	device->dma_logging = device->dma_logging && own.dma_logging;
+}
+
+/* What a personality cannot do. */
+static int check_person(struct reading *r)
+{
+	const struct sim_options *device = &r->config->device;
+	const struct sim_personality *who = device->personality;
+
+	if (who->no_dma && (device->dma_rate || device->p2p_rate))
+		return refuse(r, "--personality: %s does no DMA: leave --dma-rate and --p2p-rate out",
+			      who->name);
+	if (!who->saves_on_query && device->fail_call[SIM_CALL_SAVE].error)
+		return refuse(r, "--fail-call: %s saves without being asked: let read fail instead",
+			      who->name);
+	if (device->reinit.when && !(device->mig_flags & VFM_MIG_PRE_COPY))
+		return refuse(r, "--reinit: the device has no pre-copy: add it with --migration");
+	return 0;
+}
+
 static int check_together(struct reading *r)
 {
 	struct sim_config *c = r->config;
 
 	if (!c->server.socket_path == (c->server.fd < 0))
 		return refuse(r, "give either --socket PATH or --fd N, and not both");
-	if (c->device.initial_size == UNSET)
-		c->device.initial_size = c->device.state_size;
+	fill_in(r);
 	if (c->device.initial_size > c->device.state_size)
 		return refuse(r,
 			      "--initial-size: more than --state-size: give at most that, or leave "
 			      "it out");
-	return 0;
+	if (c->device.reinit_size > c->device.state_size)
+		return refuse(r, "--reinit: size= is more than --state-size: give at most that");
+	return check_person(r);
 }
 
 static error_t parse_key(int key, char *text, struct argp_state *state)
@@ -444,6 +641,9 @@ static char *help_filter(int key, const char *text, void *input)
 	f = open_memstream(&out, &size);
 	if (!f)
 		return NULL;
+	fputs("A moment (WHEN) is counted within a migration: MS milliseconds or SIZE bytes of stream "
+	      "after it began, the N-th precopy info query, or late: the first such query since which "
+	      "the guest's doorbell has fallen silent, as it does when its vCPUs have stopped.\n\n", f);
 	fputs("Personalities:\n", f);
 	for (i = 0; (who = sim_personality_at(i)); i++)
 		fprintf(f, "  %-10s %s\n", who->name, who->about);
@@ -469,7 +669,9 @@ static void set_defaults(struct sim_config *config)
 {
 	sim_options_init(&config->device);
 	sim_server_options_init(&config->server);
+	config->device.state_size = UNSET;
 	config->device.initial_size = UNSET;
+	config->device.reinit_size = UNSET;
 	if (getrandom(&config->device.seed, sizeof(config->device.seed), 0) < 0)
 		config->device.seed = 1;
 }

@@ -56,6 +56,18 @@ PRINTF(2, 3) static void add(struct line *line, const char *format, ...)
 	line->argv[++line->count] = NULL;
 }
 
+static void add_words(struct line *line, const char *words)
+{
+	size_t length;
+
+	for (words = words ? words : ""; *words; words += length) {
+		words += strspn(words, " ");
+		length = strcspn(words, " ");
+		if (length)
+			add(line, "%.*s", (int)length, words);
+	}
+}
+
 static void path_of(const struct lab *lab, enum lab_end end, const char *what,
 		    char path[LAB_PATH_MAX + 32])
 {
@@ -132,6 +144,7 @@ static int start_sim(struct lab *lab, enum lab_end end)
 	add(&line, "--initial-size=%" PRIu64, config->initial_size);
 	add(&line, "--dirty-rate=%" PRIu64, config->state_dirty_rate);
 	add(&line, "--dma-rate=%" PRIu32, config->dma_rate);
+	add_words(&line, config->sim_option[end]);
 	rc = spawn(lab, end, "device", process, &line);
 	return rc ? rc : wait_until_it_listens(lab, process);
 }
@@ -168,9 +181,11 @@ static int start_vm(struct lab *lab, enum lab_end end)
 	path_of(lab, end, "qmp", control);
 	add(&line, "%s", lab->config.program ? lab->config.program : SELF);
 	add(&line, "vm");
-	add(&line, "--device=%s,name=%s", device, other ? other : LAB_DEVICE);
+	if (!other || *other)
+		add(&line, "--device=%s,name=%s", device, other ? other : LAB_DEVICE);
 	add(&line, "--control=%s", control);
 	add_vm_options(lab, end, &line);
+	add_words(&line, lab->config.vm_option[end]);
 	rc = spawn(lab, end, "VM", &side->vm, &line);
 	return rc ? rc : connect_control(lab, side, control);
 }
@@ -217,6 +232,35 @@ int lab_start(struct lab *lab, const struct lab_config *config)
 	return rc ? rc : ask_address(lab);
 }
 
+static void stop_side(struct lab_side *side)
+{
+	qmp_client_free(side->qmp);
+	side->qmp = NULL;
+	process_stop(&side->vm, LAB_STOP_MS);
+	process_stop(&side->sim, LAB_STOP_MS);
+}
+
+static int renew(struct lab *lab, enum lab_end end)
+{
+	int rc;
+
+	stop_side(&lab->side[end]);
+	rc = start_sim(lab, end);
+	return rc ? rc : start_vm(lab, end);
+}
+
+int lab_renew_destination(struct lab *lab)
+{
+	int rc = renew(lab, LAB_DESTINATION);
+
+	return rc ? rc : ask_address(lab);
+}
+
+int lab_renew_source(struct lab *lab)
+{
+	return renew(lab, LAB_SOURCE);
+}
+
 /* Only files of ours are in it, and no directories. */
 static void remove_dir(const char *path)
 {
@@ -234,13 +278,8 @@ void lab_stop(struct lab *lab)
 {
 	unsigned end;
 
-	for (end = 0; end < LAB_ENDS; end++) {
-		qmp_client_free(lab->side[end].qmp);
-		lab->side[end].qmp = NULL;
-		process_stop(&lab->side[end].vm, LAB_STOP_MS);
-	}
 	for (end = 0; end < LAB_ENDS; end++)
-		process_stop(&lab->side[end].sim, LAB_STOP_MS);
+		stop_side(&lab->side[end]);
 	if (*lab->dir)
 		remove_dir(lab->dir);
 	lab->dir[0] = '\0';

@@ -36,7 +36,11 @@ struct lab_config {
 	uint32_t cpus;
 	const char *accel;
 	uint64_t other_memory;     /* of the destination, 0: the same */
-	const char *other_device;  /* the device's name there, NULL: the same */
+	const char *other_device;  /* the device's name there, NULL: the same, "": there is none */
+	/* More options of the devices and of the VMs, words apart by blanks; NULL: none. The last of
+	 * an option that is given twice counts. */
+	const char *sim_option[LAB_ENDS];
+	const char *vm_option[LAB_ENDS];
 	const char *spoil;         /* what the destination spoils on purpose, NULL: nothing */
 	int interrupts;            /* from interrupt_open */
 };
@@ -56,6 +60,10 @@ struct lab {
 };
 
 int lab_start(struct lab *lab, const struct lab_config *config);
+
+/* A fresh destination or source, device and VM, in place of the one that was. */
+int lab_renew_destination(struct lab *lab);
+int lab_renew_source(struct lab *lab);
 
 /* End what runs and remove the directory. Fine at any time, also for a struct of zeroes. */
 void lab_stop(struct lab *lab);

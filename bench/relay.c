@@ -206,6 +206,14 @@ static int start_side(struct side *side, struct meter *meter)
 
 /* ---- all of it ---- */
 
+/* As the vfio-user client and the simulated device do, so that a block goes in few portions. */
+static void grow_send_buffer(int fd)
+{
+	int bytes = (int)(2 * RELAY_BLOCK_BYTES);
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+}
+
 /* What the taker says, in time. */
 static int expect(int fd, char what)
 {
@@ -276,6 +284,8 @@ int relay_run(struct relay *relay)
 		close(fds[1]);
 		return bench_fail(r, "a socket pair");
 	}
+	grow_send_buffer(fds[1]);
+	grow_send_buffer(fds[2]);
 	struct end giver = {fds[1], relay->size, true, {fds[0], fds[2], fds[3]}};
 	struct end taker = {fds[3], relay->size, false, {fds[0], fds[1], fds[2]}};
 

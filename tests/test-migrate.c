@@ -239,8 +239,7 @@ static void goes_on_without_a_follower(void **state)
 	struct process process = {.pid = 0};
 
 	start_slow(&process);
-	/* Without a chance to cancel: a SIGTERM would be an interrupt. */
-	assert_int_equal(kill(process.pid, SIGKILL), 0);
+	assert_int_equal(kill(process.pid, SIGKILL), 0); /* SIGTERM would cancel */
 	expect_end(&process, "killed by signal 9");
 	expect(0, "--status");
 	expect_said("active");

@@ -11,7 +11,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,31 +117,12 @@ static void refuses_an_altered_byte_anywhere(void **unused)
 
 /* ---- doubts: COMMIT or its answer is lost ---- */
 
-/* PREPARED is here and not yet read. Bounded by the peer timeout: the message must come. */
-static void await_inbox(struct rig *rig)
-{
-	struct session *s = &rig->source->session;
-
-	for (;;) {
-		struct pollfd none = { .fd = -1 };
-		bool filled;
-
-		pthread_mutex_lock(&s->lock);
-		filled = s->inbox;
-		pthread_mutex_unlock(&s->lock);
-		if (filled)
-			return;
-		poll(&none, 1, 1);
-	}
-}
-
 static void lose_commit(struct double_vm *vm, const struct vfm_event *event)
 {
 	struct rig *rig = vm->on_event_arg;
 
 	if (event->type != VFM_EVENT_STAGE || event->stage != VFM_STAGE_COMMIT)
 		return;
-	await_inbox(rig);
 	atomic_store(&rig->lose_next, true);
 }
 
@@ -217,10 +197,8 @@ static void cancel_prepared(struct double_vm *vm, const struct vfm_event *event)
 {
 	struct rig *rig = vm->on_event_arg;
 
-	if (event->type == VFM_EVENT_STAGE && event->stage == VFM_STAGE_COMMIT) {
-		await_inbox(rig);
+	if (event->type == VFM_EVENT_STAGE && event->stage == VFM_STAGE_COMMIT)
 		vfm_destination_cancel(rig->destination);
-	}
 }
 
 static void takes_back_what_was_given_up(void **unused)

@@ -24,6 +24,7 @@ enum {
 	ROUND_MIN_NS = 10 * 1000 * 1000,   /* rounds are not shorter than that */
 	BANDWIDTH_MIN_BYTES = 1 << 20,     /* a smaller round says little about the wire */
 	BANDWIDTH_DEFAULT = 100 << 20,     /* of a wire that had nothing to carry yet */
+	LOAD_MIN_BYTES = 1 << 20,          /* less says little about a device's loading */
 	VM_STATE_DEFAULT = 64 << 10,       /* VMM state that was not saved yet */
 };
 
@@ -85,11 +86,15 @@ static uint64_t device_left(const struct worker *w)
 	return VFM_SIZE_UNKNOWN;
 }
 
+/* ns per MiB on the destination, 0: too little was loaded to tell. */
 static uint64_t load_rate(const struct worker *w)
 {
-	return w->consumed < (1 << 20) ? 0 :
-					 (uint64_t)((double)w->load_ns * (1 << 20) /
-						    (double)w->consumed);
+	bool bulk = w->bulk_bytes >= LOAD_MIN_BYTES;
+	uint64_t bytes = bulk ? w->bulk_bytes : w->consumed;
+
+	if (bytes < LOAD_MIN_BYTES)
+		return 0;
+	return (uint64_t)((double)(bulk ? w->bulk_ns : w->load_ns) * (1 << 20) / (double)bytes);
 }
 
 /* A transition's time as measured on this device, else as configured. */

@@ -6,13 +6,14 @@
 #include <errno.h>
 #include "bench/move.h"
 #include "bench/report.h"
-#include "bench/simulated.h"
+#include "bench/simulated-move.h"
 
 #define VM_BYTES       (UINT64_C(256) << 20)
 #define STATE_BYTES    (UINT64_C(64) << 20)
 #define VM_QUICK       (UINT64_C(8) << 20)
 #define STATE_QUICK    (UINT64_C(4) << 20)
 #define LIMIT_NS       UINT64_C(300000000)
+#define ALL_FLAGS      (VFM_MIG_STOP_COPY | VFM_MIG_P2P | VFM_MIG_PRE_COPY)
 
 struct columns {
 	struct series predicted, measured, ratio;
@@ -35,56 +36,18 @@ static int check(const struct guest *guests)
 	return bench_fail(-EBADMSG, "the VM after the migration");
 }
 
-static int open_and_move(struct move *move, struct simulated *sims)
-{
-	struct vfm_device *devices[MOVE_SIDES];
-	int r = 0;
-
-	for (int side = 0; side < MOVE_SIDES && !r; side++) {
-		r = simulated_open(&sims[side], move->meters[side]);
-		devices[side] = sims[side].device;
-		move->devices[side] = &devices[side];
-	}
-	move->device_count = 1;
-	return r ? r : move_run(move);
-}
-
-static int move_with_device(struct move *move, uint64_t state_size)
-{
-	struct simulated sims[MOVE_SIDES] = {{.fd = -1}, {.fd = -1}};
-	int r = 0, s;
-
-	for (int side = 0; side < MOVE_SIDES && !r; side++) {
-		struct simulated_kind kind = {
-			state_size, (uint64_t)side + 1,
-			VFM_MIG_STOP_COPY | VFM_MIG_P2P | VFM_MIG_PRE_COPY};
-
-		r = simulated_fork(&sims[side], &kind);
-	}
-	if (!r)
-		r = open_and_move(move, sims);
-	for (int side = 0; side < MOVE_SIDES; side++) {
-		s = simulated_close(&sims[side]);
-		if (s && !r)
-			r = bench_fail(s, "a simulated device's end");
-	}
-	return r;
-}
-
 /* @state_size 0: no device. */
 static int run_once(struct guest *guests, uint64_t state_size, struct columns *c)
 {
 	struct meter meters[MOVE_SIDES];
 	struct move move = {.guests = {&guests[0], &guests[1]},
-			    .meters = {&meters[0], &meters[1]},
 			    .downtime_limit_ns = LIMIT_NS};
 	int r;
 
-	meter_init(&meters[0]);
-	meter_init(&meters[1]);
+	meter_init_sides(meters, move.meters);
 	guest_clear(&guests[1], guests[1].size);
 	guests[0].running = true;
-	r = state_size ? move_with_device(&move, state_size) : move_run(&move);
+	r = state_size ? simulated_move(&move, state_size, ALL_FLAGS) : move_run(&move);
 	if (!r)
 		r = check(guests);
 	if (!r)

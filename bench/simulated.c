@@ -84,8 +84,11 @@ int simulated_close(struct simulated *simulated)
 {
 	vfm_device_free(simulated->device);
 	vfm_vfio_user_free(simulated->client);
-	if (simulated->fd >= 0)
+	/* The other server has a copy of it: closing alone would end nothing. */
+	if (simulated->fd >= 0) {
+		shutdown(simulated->fd, SHUT_RDWR);
 		close(simulated->fd);
+	}
 	*simulated = (struct simulated){.server = simulated->server, .fd = -1};
 	return child_finish(&simulated->server, SERVER_END_MS, NULL);
 }

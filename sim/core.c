@@ -39,6 +39,7 @@ void sim_options_init_as(struct sim_options *options, const struct sim_personali
 		.dma_logging = who->dma_logging,
 		.load_at = who->load_at,
 		.size_permille = SIM_EXACT,
+		.reinit_size = SIM_NEVER,
 		.corrupt_at = SIM_NEVER,
 		.die_after_bytes = SIM_NEVER,
 		.die_in = VFM_STATE_ERROR,
@@ -63,7 +64,7 @@ static bool personal_valid(const struct sim_options *o)
 static bool options_valid(const struct sim_options *o)
 {
 	return personal_valid(o) && trigger_valid(&o->reinit) && trigger_valid(&o->upset) &&
-	       o->reinit_size <= o->state_size && o->p2p_rate <= SIM_DMA_RATE_MAX &&
+	       (o->reinit_size <= o->state_size || o->reinit_size == SIM_NEVER) && o->p2p_rate <= SIM_DMA_RATE_MAX &&
 	       o->size_permille && o->size_permille <= SIM_SIZE_ERROR_MAX &&
 	       o->alloc_cost_ms <= SIM_LATENCY_MAX_MS && o->state_size >= SIM_STATE_SIZE_MIN &&
 	       o->state_size <= SIM_STATE_SIZE_MAX && is_aligned(o->state_size, SIM_STATE_SIZE_MIN) &&

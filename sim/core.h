@@ -123,7 +123,7 @@ struct sim_options {
 	uint32_t p2p_rate;      /* and of SIM_REG_P2P_RATE */
 
 	struct sim_trigger reinit; /* a pre-copy's initial bytes begin anew */
-	uint64_t reinit_size;      /* with so many bytes of memory */
+	uint64_t reinit_size;      /* with so many bytes of memory; SIM_NEVER: initial_size */
 	struct sim_trigger upset;  /* it enters ERROR by itself */
 	bool upset_resets;         /* no, it resets itself */
 

@@ -143,6 +143,7 @@ struct session {
 	bool rang;          /* the doorbell, between the two queries before */
 	bool late;          /* this query is SIM_WHEN_LATE */
 	uint32_t reinits;
+	bool told_to_renew; /* SIM_COMMAND_REINIT */
 };
 
 struct sim {

@@ -36,7 +36,8 @@ static bool due(const struct sim *sim, const struct sim_trigger *trigger, uint32
 
 bool fault_reinit_due(const struct sim *sim)
 {
-	return due(sim, &sim->opts.reinit, sim->session.reinits);
+	return sim->session.told_to_renew ||
+	       due(sim, &sim->opts.reinit, sim->session.reinits);
 }
 
 void fault_upset(struct sim *sim)

@@ -561,8 +561,6 @@ static void fill_in(struct reading *r)
 	if (device->initial_size == UNSET)
 		device->initial_size = own.initial_size == own.state_size ? device->state_size
 									  : own.initial_size;
-	if (device->reinit_size == UNSET)
-		device->reinit_size = device->initial_size;
 	if (!r->migration_set)
 		device->mig_flags = own.mig_flags;
 	if (!r->load_at_set)
@@ -598,7 +596,7 @@ static int check_together(struct reading *r)
 		return refuse(r,
 			      "--initial-size: more than --state-size: give at most that, or leave "
 			      "it out");
-	if (c->device.reinit_size > c->device.state_size)
+	if (c->device.reinit_size != SIM_NEVER && c->device.reinit_size > c->device.state_size)
 		return refuse(r, "--reinit: size= is more than --state-size: give at most that");
 	return check_person(r);
 }
@@ -671,7 +669,6 @@ static void set_defaults(struct sim_config *config)
 	sim_server_options_init(&config->server);
 	config->device.state_size = UNSET;
 	config->device.initial_size = UNSET;
-	config->device.reinit_size = UNSET;
 	if (getrandom(&config->device.seed, sizeof(config->device.seed), 0) < 0)
 		config->device.seed = 1;
 }

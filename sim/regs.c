@@ -75,6 +75,8 @@ static void write_command(struct sim *sim, uint32_t value)
 		sim->regs.producer = 0;
 	else if (value == SIM_COMMAND_SPOIL)
 		sim->memory.data[0] ^= 1;
+	else if (value == SIM_COMMAND_REINIT)
+		sim->session.told_to_renew = true;
 }
 
 static void write_doorbell(struct sim *sim, uint32_t value)

@@ -107,6 +107,9 @@
 #define SIM_COMMAND_RING_RESET 2u /* with SIM_CONTROL_DMA clear: producer back to 0 */
 #define SIM_COMMAND_SPOIL      3u /* flip a bit of the internal memory unnoticed, as a bad memory
 				   * cell would: for tests of those who compare hashes */
+#define SIM_COMMAND_REINIT     4u /* the next precopy info query finds that the initial bytes have
+				   * begun anew; written when the vCPUs have stopped, it is a late
+				   * one. Forgotten when the data session ends */
 
 #define SIM_RING_ENTRIES_MAX (1u << 20)
 #define SIM_RECORD_SIZE      64u

@@ -124,6 +124,11 @@ int sim_precopy_infov2(struct sim *sim)
 	return 0;
 }
 
+static uint64_t renewed_size(const struct sim *sim)
+{
+	return sim->opts.reinit_size == SIM_NEVER ? sim->opts.initial_size : sim->opts.reinit_size;
+}
+
 /* Initial bytes begin anew. All that is dirty waits behind them. */
 static void renew(struct sim *sim)
 {
@@ -131,9 +136,10 @@ static void renew(struct sim *sim)
 	struct save *save = &sim->save;
 	uint64_t i;
 
-	sim->session.reinits++;
+	sim->session.reinits += !sim->session.told_to_renew;
+	sim->session.told_to_renew = false;
 	save->initial = 0;
-	save->initial_end = div_round_up(sim->opts.reinit_size, SIM_PAGE_SIZE);
+	save->initial_end = div_round_up(renewed_size(sim), SIM_PAGE_SIZE);
 	save->renewed = true;
 	save->as_dirty = !sim->infov2;
 	save->holding = true;

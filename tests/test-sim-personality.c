@@ -1207,6 +1207,27 @@ static void test_late_reinit(void **state)
 	free(s);
 }
 
+/* The VMM knows when its vCPUs have stopped. */
+static void test_reinit_by_command(void **state)
+{
+	struct stream *s = new_stream();
+	struct host h;
+
+	start(&h, "generic");
+	set_reg(&h, SIM_REG_COMMAND, SIM_COMMAND_REINIT, 4); /* not in a session: forgotten */
+	assert_int_equal(sim_precopy_infov2(h.sim), 0);
+	go(&h, VFM_STATE_PRE_COPY);
+	drain(&h, s, NULL);
+	assert_int_equal(query(&h).flags, 0);
+	set_reg(&h, SIM_REG_COMMAND, SIM_COMMAND_REINIT, 4);
+	assert_int_equal(query(&h).flags, VFM_PRECOPY_INFO_REINIT);
+	assert_true(query(&h).initial_bytes > SMALL); /* as at first */
+	drain(&h, s, NULL);
+	assert_int_equal(query(&h).flags, 0);
+	end(&h);
+	free(s);
+}
+
 /* ---- whole migrations ---- */
 
 static void precopy(struct host *a, struct stream *s)
@@ -1677,6 +1698,7 @@ int main(void)
 		cmocka_unit_test(test_size_error),
 		cmocka_unit_test(test_reinit_triggers),
 		cmocka_unit_test(test_late_reinit),
+		cmocka_unit_test(test_reinit_by_command),
 		cmocka_unit_test(test_every_personality_migrates),
 		cmocka_unit_test(test_option_words),
 		cmocka_unit_test(test_late_writes_are_counted),

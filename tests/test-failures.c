@@ -209,7 +209,7 @@ static const struct cancel {
 	{VFM_STAGE_SETUP, {"--arc-latency=RUNNING:PRE_COPY=" ARC_MS, NULL}},
 	{VFM_STAGE_SETUP, {NULL, "--arc-latency=STOP:RESUMING=" ARC_MS}},
 	{VFM_STAGE_STOP, {"--arc-latency=PRE_COPY_P2P:STOP_COPY=" ARC_MS, NULL}},
-	{VFM_STAGE_COMMIT, {NULL, "--arc-latency=RESUMING:STOP=" ARC_MS}},
+	{VFM_STAGE_PREPARE, {NULL, "--arc-latency=RESUMING:STOP=" ARC_MS}},
 };
 
 static void expect_cancelled(void)

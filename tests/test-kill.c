@@ -52,7 +52,7 @@ static const struct held_stage {
 	{VFM_STAGE_STOP, LAB_SOURCE, "--arc-latency=PRE_COPY_P2P:STOP_COPY" HOLD, 0},
 	{VFM_STAGE_STOPCOPY, LAB_SOURCE, "--migration=stop-copy,p2p", 16 << 20},
 	/* The destination prepares; the source, ready to commit, waits for its word. */
-	{VFM_STAGE_COMMIT, LAB_DESTINATION, "--arc-latency=RESUMING:STOP" HOLD, 0},
+	{VFM_STAGE_PREPARE, LAB_DESTINATION, "--arc-latency=RESUMING:STOP" HOLD, 0},
 };
 
 static void set_up(const struct held_stage *held)
@@ -210,7 +210,7 @@ static void kill_source(const struct held_stage *held)
 	start(&follow, held->bandwidth);
 	wait_for_stage(&follow, held->stage);
 	kill_vm(LAB_SOURCE);
-	if (held->stage == VFM_STAGE_COMMIT)
+	if (held->stage == VFM_STAGE_PREPARE)
 		give_it_up(vm);
 	assert_int_equal(process_wait(vm, WAIT_MS), 0);
 	assert_true(WIFEXITED(vm->status));

@@ -263,7 +263,7 @@ static void device_killed_while_copying(void **state)
 	struct process process = {.pid = 0};
 
 	start_slow(&process);
-	assert_int_equal(kill(lab.side[LAB_DESTINATION].sim.pid, SIGKILL), 0);
+	assert_int_equal(kill(lab.side[LAB_DESTINATION].sim[0].pid, SIGKILL), 0);
 	expect_end(&process, "exit status 1");
 	assert_true(process_said(&process, LAB_DEVICE)); /* it is named */
 	expect_beats(LAB_SOURCE);

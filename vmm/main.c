@@ -13,6 +13,7 @@
 
 #define MEMORY_DEFAULT (256ull << 20)
 #define RATE_DEFAULT   (16ull << 20)
+#define LATE_REINITS_MAX 1000
 #define RATE_MAX       (1ull << 40)
 
 enum key {
@@ -25,6 +26,8 @@ enum key {
 	KEY_DIE_AT,
 	KEY_DIRTY_RATE,
 	KEY_INCOMING,
+	KEY_LATE_REINIT,
+	KEY_P2P,
 	KEY_PAUSED,
 	KEY_SERIAL,
 	KEY_SPOIL,
@@ -52,10 +55,15 @@ static const struct argp_option options[] = {
 	{"paused", KEY_PAUSED, NULL, 0, "do not start the guest before QMP's cont", 0},
 	{"verify", KEY_VERIFY, NULL, 0,
 	 "hash memory and devices at a switchover, for x-vfm-verify; not counted as downtime", 0},
+	{"p2p", KEY_P2P, NULL, 0,
+	 "let simulated devices write to each other, each to the next one's mailbox", 0},
 	{"serial", KEY_SERIAL, "FILE", 0, "append what the guest says to FILE (- is stdout)", 0},
 	{"quiet", KEY_QUIET, NULL, 0, "print nothing but warnings and errors", 0},
 	{"die-at", KEY_DIE_AT, "STAGE", 0,
 	 "for tests: be killed (SIGKILL) as a migration enters STAGE, hello to commit", 0},
+	{"late-reinit", KEY_LATE_REINIT, "N", 0,
+	 "for tests: simulated devices have new initial bytes when the vCPUs have stopped for the "
+	 "first N switchovers (0)", 0},
 	{"spoil", KEY_SPOIL, "WORD", OPTION_HIDDEN, NULL, 0},
 	{0},
 };
@@ -201,6 +209,9 @@ static int set_value(struct app_options *o, int key, char *text, char *why)
 		return set_incoming(o, text, why);
 	case KEY_SPOIL:
 		return set_spoil(o, text, why);
+	case KEY_LATE_REINIT:
+		return parse_u32("--late-reinit", text, 0, LATE_REINITS_MAX, &o->vm.late_reinits,
+				 why);
 	case KEY_DIE_AT:
 		return set_die_at(o, text, why);
 	default:
@@ -221,6 +232,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		return 0;
 	case KEY_PAUSED:
 		o->vm.paused = true;
+		return 0;
+	case KEY_P2P:
+		o->vm.p2p = true;
 		return 0;
 	case KEY_VERIFY:
 		o->vm.verify = true;
@@ -248,6 +262,8 @@ static int check_together(const struct app_options *o, const char *name)
 		why = "--paused does not go with --incoming: the VM arrives as it left";
 	else if (o->spoil && !o->incoming)
 		why = "--spoil goes with --incoming";
+	else if (o->vm.p2p && o->vm.devices < 2)
+		why = "--p2p wants two devices or more";
 	if (why)
 		fprintf(stderr, "%s: %s\n", name, why);
 	return why ? -EINVAL : 0;

@@ -81,13 +81,31 @@ int scene_open(void **state)
 	return interrupts < 0 || sigprocmask(SIG_UNBLOCK, &all, NULL) || !getenv("VFIO_MIGRATE");
 }
 
+/* End a VM, and see whether a sanitizer found something in it. */
+static bool ended_clean(struct lab_side *side)
+{
+	static const char *const findings[] = {"Sanitizer", "runtime error:"};
+	bool clean = true;
+	unsigned i;
+
+	process_stop(&side->vm, LAB_STOP_MS);
+	for (i = 0; i < ARRAY_SIZE(findings); i++)
+		clean &= !process_said(&side->vm, findings[i]);
+	if (!clean)
+		process_show_log(&side->vm, 100, stderr);
+	return clean;
+}
+
 int scene_stop(void **state)
 {
+	bool clean = ended_clean(&scene.side[LAB_SOURCE]) &&
+		     ended_clean(&scene.side[LAB_DESTINATION]);
+
 	lab_stop(&scene);
 	json_object_put(report);
 	report = NULL;
 	last_beat = 0;
-	return 0;
+	return clean ? 0 : -1;
 }
 
 struct lab_config scene_config(void)
@@ -125,8 +143,10 @@ void scene_start(const struct lab_config *config)
 
 void scene_renew(enum lab_end end)
 {
-	int rc = end == LAB_SOURCE ? lab_renew_source(&scene) : lab_renew_destination(&scene);
+	int rc;
 
+	want(ended_clean(&scene.side[end]), "the %s is not clean", scene.side[end].vm.name);
+	rc = end == LAB_SOURCE ? lab_renew_source(&scene) : lab_renew_destination(&scene);
 	want(!rc, "%s", scene.why);
 	if (end == LAB_DESTINATION)
 		return;
@@ -196,6 +216,17 @@ void scene_await_stage(enum lab_end end, enum vfm_stage stage)
 	want(there, "stage %s does not come", vfm_stage_name(stage));
 }
 
+/* query-migrate says it in QEMU's way. */
+static void expect_query(const char *status)
+{
+	struct json_object *now = ask(LAB_SOURCE, "query-migrate", NULL);
+
+	want(!strcmp(field_text(now, "status", ""), status) &&
+	     (strcmp(status, "failed") || *field_text(now, "error-desc", "")),
+	     "not %s with a reason: %s", status, json_object_to_json_string(now));
+	json_object_put(now);
+}
+
 struct json_object *scene_expect_end(const char *status)
 {
 	int rc = follow_to_end(&scene_follow);
@@ -207,6 +238,7 @@ struct json_object *scene_expect_end(const char *status)
 	want(!rc, "following the migration: %s", qmp_client_why(scene_follow.vm));
 	want(!strcmp(field_text(report, "status", ""), status), "not %s: %s", status,
 	     json_object_to_json_string(report));
+	expect_query(status);
 	return report;
 }
 

@@ -18,23 +18,9 @@
 #include <cmocka.h>
 
 #include "cli/field.h"
-#include "tests/relay.h"
 #include "tests/scene.h"
-#include "wire/wire.h"
 
 #define ARC_MS "1500" /* an arc that holds a stage open: until it has been seen, by far */
-
-static struct relay relay;
-static bool relay_runs;
-
-static int stop(void **state)
-{
-	scene_stop(state);
-	if (relay_runs)
-		relay_stop(&relay);
-	relay_runs = false;
-	return 0;
-}
 
 /* ---- the destination is killed ---- */
 
@@ -117,18 +103,13 @@ static void source_dies(void **state)
 	scene_expect_said(LAB_DESTINATION, "the connection to the peer is lost");
 }
 
-/* PREPARED is kept on the way, and the source is killed: the destination has a whole VM and cannot
- * know whether it was given it. */
+/* Killed between PREPARED and COMMIT: the destination has a whole VM and cannot know whether it was
+ * given it. */
 static void leave_it_prepared(void)
 {
-	struct lab_config config = scene_config();
-
-	scene_start(&config);
-	assert_int_equal(relay_start(&relay, scene.address, WIRE_PREPARED), 0);
-	relay_runs = true;
-	scene_migrate(relay.address, 0);
-	assert_int_equal(relay_await_hold(&relay, SCENE_WAIT_MS), 0);
-	scene_kill(&scene.side[LAB_SOURCE].vm, SIGKILL);
+	start_dying(LAB_SOURCE, "--die-at=commit");
+	scene_migrate(scene.address, 0);
+	assert_int_equal(process_wait(&scene.side[LAB_SOURCE].vm, SCENE_WAIT_MS), 0);
 	scene_expect_said(LAB_DESTINATION, "waiting for it, or for an operator's cancel");
 	scene_expect_waiting();
 }
@@ -264,7 +245,7 @@ static void cancelled_on_a_slow_link_while_the_guest_stands(void **state)
 	expect_cancelled();
 }
 
-#define WITH(test, name, with) {name, test, NULL, stop, (void *)(with)}
+#define WITH(test, name, with) {name, test, NULL, scene_stop, (void *)(with)}
 #define DESTINATION_AT(stage)                                                                      \
 	WITH(destination_dies, "destination_dies_at_" stage, "--die-at=" stage)
 #define SOURCE_AT(stage) WITH(source_dies, "source_dies_at_" stage, "--die-at=" stage)
@@ -277,7 +258,7 @@ int main(void)
 		DESTINATION_AT("pre-copy"),
 		DESTINATION_AT("stop"),
 		DESTINATION_AT("prepare"),
-		cmocka_unit_test_teardown(destination_dies_at_commit, stop),
+		cmocka_unit_test_teardown(destination_dies_at_commit, scene_stop),
 		WITH(source_dies_as_a_stranger, "source_dies_at_hello", "--die-at=hello"),
 		WITH(source_dies_as_a_stranger, "source_dies_at_describe", "--die-at=describe"),
 		SOURCE_AT("set-up"),
@@ -285,16 +266,16 @@ int main(void)
 		SOURCE_AT("stop"),
 		SOURCE_AT("stop-copy"),
 		SOURCE_AT("prepare"),
-		cmocka_unit_test_teardown(prepared_waits_for_an_operator, stop),
-		cmocka_unit_test_teardown(prepared_is_told_to_quit, stop),
-		cmocka_unit_test_teardown(destination_stops_reading, stop),
-		cmocka_unit_test_teardown(destination_stops_reading_while_the_guest_stands, stop),
+		cmocka_unit_test_teardown(prepared_waits_for_an_operator, scene_stop),
+		cmocka_unit_test_teardown(prepared_is_told_to_quit, scene_stop),
+		cmocka_unit_test_teardown(destination_stops_reading, scene_stop),
+		cmocka_unit_test_teardown(destination_stops_reading_while_the_guest_stands, scene_stop),
 		WITH(cancelled, "cancelled_while_its_device_sets_up", &cancels[0]),
 		WITH(cancelled, "cancelled_while_the_other_device_sets_up", &cancels[1]),
 		WITH(cancelled, "cancelled_while_its_device_stops", &cancels[2]),
 		WITH(cancelled, "cancelled_while_the_other_device_checks", &cancels[3]),
-		cmocka_unit_test_teardown(cancelled_in_precopy, stop),
-		cmocka_unit_test_teardown(cancelled_on_a_slow_link_while_the_guest_stands, stop),
+		cmocka_unit_test_teardown(cancelled_in_precopy, scene_stop),
+		cmocka_unit_test_teardown(cancelled_on_a_slow_link_while_the_guest_stands, scene_stop),
 	};
 
 	return cmocka_run_group_tests(tests, scene_open, NULL);

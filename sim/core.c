@@ -61,16 +61,22 @@ static bool personal_valid(const struct sim_options *o)
 	       (who->saves_on_query || !o->fail_call[SIM_CALL_SAVE].error);
 }
 
+static bool sizes_valid(const struct sim_options *o)
+{
+	return o->state_size >= SIM_STATE_SIZE_MIN && o->state_size <= SIM_STATE_SIZE_MAX &&
+	       is_aligned(o->state_size, SIM_STATE_SIZE_MIN) &&
+	       o->initial_size <= o->state_size &&
+	       (o->reinit_size <= o->state_size || o->reinit_size == SIM_NEVER) &&
+	       o->size_permille && o->size_permille <= SIM_SIZE_ERROR_MAX;
+}
+
 static bool options_valid(const struct sim_options *o)
 {
-	return personal_valid(o) && trigger_valid(&o->reinit) && trigger_valid(&o->upset) &&
-	       (o->reinit_size <= o->state_size || o->reinit_size == SIM_NEVER) && o->p2p_rate <= SIM_DMA_RATE_MAX &&
-	       o->size_permille && o->size_permille <= SIM_SIZE_ERROR_MAX &&
-	       o->alloc_cost_ms <= SIM_LATENCY_MAX_MS && o->state_size >= SIM_STATE_SIZE_MIN &&
-	       o->state_size <= SIM_STATE_SIZE_MAX && is_aligned(o->state_size, SIM_STATE_SIZE_MIN) &&
-	       o->initial_size <= o->state_size &&
+	return personal_valid(o) && sizes_valid(o) && trigger_valid(&o->reinit) &&
+	       trigger_valid(&o->upset) && o->alloc_cost_ms <= SIM_LATENCY_MAX_MS &&
 	       o->dirty_rate <= SIM_RATE_MAX && o->dma_rate <= SIM_DMA_RATE_MAX &&
-	       o->vectors >= 1 && o->vectors <= SIM_MSIX_VECTORS_MAX &&
+	       o->p2p_rate <= SIM_DMA_RATE_MAX && o->vectors >= 1 &&
+	       o->vectors <= SIM_MSIX_VECTORS_MAX &&
 	       (!o->mig_flags || fsm_caps_valid(o->mig_flags)) &&
 	       (unsigned)o->die_in < VFM_STATE_COUNT;
 }

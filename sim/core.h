@@ -89,8 +89,8 @@ struct sim_trigger {
 		SIM_WHEN_AFTER, /* @value ms of the session */
 		SIM_WHEN_BYTES, /* @value bytes of its stream */
 		SIM_WHEN_INFO,  /* its @value-th precopy info query */
-		SIM_WHEN_LATE,  /* the first query since which the doorbell has fallen silent: it was
-				 * rung between the two queries before, and not since the last */
+		SIM_WHEN_LATE,  /* the first query since which the doorbell has fallen silent: it
+				 * was rung between the two before, and not since the last */
 	} when;
 	uint64_t value;  /* from 1 */
 	uint32_t times;  /* at most so often, up to SIM_TIMES_MAX */
@@ -108,7 +108,7 @@ struct sim_options {
 	const struct sim_personality *personality;
 	uint64_t seed;         /* of initial contents and of all changes */
 	uint64_t state_size;   /* bytes of internal memory, a multiple of 8 */
-	uint64_t initial_size; /* bytes of it that are initial bytes of a pre-copy, pages rounded up */
+	uint64_t initial_size; /* bytes of it that are initial bytes of a pre-copy, in pages */
 	uint64_t dirty_rate;   /* bytes of it changed per second while running */
 	uint32_t dma_rate;     /* first value of SIM_REG_DMA_RATE */
 	uint32_t vectors;      /* MSI-X table size, 1 to SIM_MSIX_VECTORS_MAX */
@@ -230,8 +230,8 @@ int sim_precopy_infov2(struct sim *sim);
 
 /*
  * Only in PRE_COPY states, else -EINVAL. As from a kernel driver: before the opt-in info->flags
- * stay what they were, and no REINIT is told (its bytes count as dirty). A query may make the device
- * save (some personalities) or begin its initial bytes anew (SIM_WHEN_*).
+ * stay what they were, and no REINIT is told (its bytes count as dirty). A query may make the
+ * device save (some personalities) or begin its initial bytes anew (SIM_WHEN_*).
  */
 int sim_precopy_info(struct sim *sim, struct vfm_precopy_info *info);
 

@@ -14,27 +14,13 @@
 
 #include <vfio-migrate/vfio-user-protocol.h>
 #include "base/checked.h"
-#include "cli/parse.h"
-#include "sim/main.h"
+#include "sim/options.h"
 #include "sim/personality.h"
 
 #define KEY_BASE 0x100
-#define TEXT_MAX 128
-#define NAME(x)  (x), #x
 #define UNSET    UINT64_MAX
 
-struct reading {
-	struct sim_config *config;
-	const char *program;
-	bool migration_set;
-	bool load_at_set;
-	char why[PARSE_WHY_MAX];
-};
-
-/* Read @text, which is NULL for an option without a value. 0, or -errno with reading->why. */
-typedef int read_fn(struct reading *r, const char *name, const char *text);
-
-static PRINTF(2, 3) int refuse(struct reading *r, const char *fmt, ...)
+int options_refuse(struct reading *r, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -49,7 +35,8 @@ static PRINTF(2, 3) int refuse(struct reading *r, const char *fmt, ...)
 static int read_socket(struct reading *r, const char *name, const char *text)
 {
 	if (!*text)
-		return refuse(r, "%s: the path is empty: give the path of a unix socket", name);
+		return options_refuse(r, "%s: the path is empty: give the path of a unix socket",
+				      name);
 	r->config->server.socket_path = text;
 	return 0;
 }
@@ -154,8 +141,8 @@ static int read_personality(struct reading *r, const char *name, const char *tex
 	const struct sim_personality *who = sim_personality_find(text);
 
 	if (!who)
-		return refuse(r, "%s: no personality \"%.32s\": they are listed in --help", name,
-			      text);
+		return options_refuse(r, "%s: no personality \"%.32s\": they are listed in --help",
+				      name, text);
 	r->config->device.personality = who;
 	return 0;
 }
@@ -168,8 +155,11 @@ static int read_p2p_target(struct reading *r, const char *name, const char *text
 	int ret = parse_u64(name, text, 1, UINT64_MAX, target, r->why);
 
 	if (!ret && !is_aligned(*target, sizeof(uint64_t)))
-		return refuse(r, "%s: %.32s is not a multiple of 8: give the address of a word in "
-			      "a mailbox", name, text);
+		return options_refuse(
+			r,
+			"%s: %.32s is not a multiple of 8: give the address of a word in "
+			"a mailbox",
+			name, text);
 	return ret;
 }
 
@@ -212,16 +202,17 @@ static int read_migration(struct reading *r, const char *name, const char *text)
 	for (word = strtok_r(copy, ",", &save); word && !ret; word = strtok_r(NULL, ",", &save))
 		ret = mig_word(word, &flags);
 	if (ret || !*text || (flags && !(flags & VFM_MIG_STOP_COPY)))
-		return refuse(r,
-			      "%s: \"%.64s\" is not known: none, or stop-copy with ,p2p and ,pre-copy "
-			      "where wanted",
-			      name, text);
+		return options_refuse(
+			r,
+			"%s: \"%.64s\" is not known: none, or stop-copy with ,p2p and ,pre-copy "
+			"where wanted",
+			name, text);
 	r->config->device.mig_flags = flags;
 	r->migration_set = true;
 	return 0;
 }
 
-static int find_state(const char *text, size_t len, enum vfm_state *state)
+int options_find_state(const char *text, size_t len, enum vfm_state *state)
 {
 	unsigned i;
 
@@ -233,25 +224,25 @@ static int find_state(const char *text, size_t len, enum vfm_state *state)
 	return -EINVAL;
 }
 
-/* "FROM:TO=VALUE": the states, and where the value begins. */
-static const char *read_arc(struct reading *r, const char *name, const char *text,
-			    enum vfm_state *from, enum vfm_state *to)
+const char *options_read_arc(struct reading *r, const char *name, const char *text,
+			     enum vfm_state *from, enum vfm_state *to)
 {
 	const char *colon = strchr(text, ':');
 	const char *equals = colon ? strchr(colon, '=') : NULL;
 
-	if (equals && !find_state(text, (size_t)(colon - text), from) &&
-	    !find_state(colon + 1, (size_t)(equals - colon - 1), to) && *from != *to)
+	if (equals && !options_find_state(text, (size_t)(colon - text), from) &&
+	    !options_find_state(colon + 1, (size_t)(equals - colon - 1), to) && *from != *to)
 		return equals + 1;
-	refuse(r, "%s: \"%.64s\" does not begin with FROM:TO=, two states as in RUNNING:STOP=", name,
-	       text);
+	options_refuse(r,
+		       "%s: \"%.64s\" does not begin with FROM:TO=, two states as in RUNNING:STOP=",
+		       name, text);
 	return NULL;
 }
 
 static int read_latency(struct reading *r, const char *name, const char *text)
 {
 	enum vfm_state from, to;
-	const char *value = read_arc(r, name, text, &from, &to);
+	const char *value = options_read_arc(r, name, text, &from, &to);
 	uint64_t ms;
 	int ret;
 
@@ -319,156 +310,12 @@ static int read_size_error(struct reading *r, const char *name, const char *text
 	uint64_t value;
 
 	if (!thousandths(text, &value) || !value || value > SIM_SIZE_ERROR_MAX)
-		return refuse(r, "%s: \"%.32s\" is not a factor: 0.001 to 1000, with three decimals "
-			      "at most", name, text);
+		return options_refuse(
+			r,
+			"%s: \"%.32s\" is not a factor: 0.001 to 1000, with three decimals "
+			"at most",
+			name, text);
 	r->config->device.size_permille = (uint32_t)value;
-	return 0;
-}
-
-/* ---- what it does by itself ---- */
-
-/* "key=value" items behind a trigger: times=N, and size=BYTES where @size is not NULL. */
-static int read_rest(struct reading *r, const char *name, char *rest, struct sim_trigger *trigger,
-		     uint64_t *size)
-{
-	char *item, *save = NULL;
-	int ret = 0;
-
-	for (item = rest ? strtok_r(rest, ",", &save) : NULL; item && !ret;
-	     item = strtok_r(NULL, ",", &save)) {
-		if (!strncmp(item, "times=", 6))
-			ret = parse_u32(name, item + 6, 1, SIM_TIMES_MAX, &trigger->times, r->why);
-		else if (size && !strncmp(item, "size=", 5))
-			ret = parse_size(name, item + 5, 0, SIM_STATE_SIZE_MAX, size, r->why);
-		else
-			ret = refuse(r, "%s: \"%.32s\" is not known: %s", name, item,
-				     size ? "size=BYTES or times=N" : "times=N");
-	}
-	return ret;
-}
-
-static int read_reinit(struct reading *r, const char *name, const char *text)
-{
-	struct sim_options *device = &r->config->device;
-	char copy[TEXT_MAX], *rest;
-	int ret;
-
-	snprintf(copy, sizeof(copy), "%s", text);
-	ret = sim_when_parse(name, copy, &device->reinit, &rest, r->why);
-	return ret ? ret : read_rest(r, name, rest, &device->reinit, &device->reinit_size);
-}
-
-static int read_spontaneous(struct reading *r, const char *name, const char *text)
-{
-	struct sim_options *device = &r->config->device;
-	char copy[TEXT_MAX], *comma, *rest;
-	int ret;
-
-	snprintf(copy, sizeof(copy), "%s", text);
-	comma = strchr(copy, ',');
-	if (comma)
-		*comma = '\0';
-	device->upset_resets = !strcmp(copy, "reset");
-	if (!comma || (!device->upset_resets && strcmp(copy, "error")))
-		return refuse(r, "%s: \"%.64s\" does not begin with error, or reset,", name, text);
-	ret = sim_when_parse(name, comma + 1, &device->upset, &rest, r->why);
-	if (!ret && device->upset.when == SIM_WHEN_LATE)
-		return refuse(r, "%s: late is for --reinit: after=MS, bytes=SIZE or info=N", name);
-	return ret ? ret : read_rest(r, name, rest, &device->upset, NULL);
-}
-
-/* ---- faults ---- */
-
-static const struct {
-	int number;
-	const char *name;
-} errnos[] = {
-	{NAME(EIO)},     {NAME(EINVAL)},    {NAME(EFAULT)}, {NAME(ENOMEM)},     {NAME(EBUSY)},
-	{NAME(EAGAIN)},  {NAME(ETIMEDOUT)}, {NAME(ENODEV)}, {NAME(EOPNOTSUPP)}, {NAME(EPERM)},
-	{NAME(ENOSPC)},  {NAME(ENOTTY)},    {NAME(EINTR)},  {NAME(ECANCELED)},
-};
-
-static int find_errno(const char *text, size_t len)
-{
-	unsigned i;
-
-	for (i = 0; i < ARRAY_SIZE(errnos); i++)
-		if (strlen(errnos[i].name) == len && !strncmp(errnos[i].name, text, len))
-			return errnos[i].number;
-	return 0;
-}
-
-/* "ERRNO[@N]" */
-static int read_failure(struct reading *r, const char *name, const char *text,
-			struct sim_fail *out)
-{
-	size_t len = strcspn(text, "@");
-	struct sim_fail fail = {.error = find_errno(text, len)};
-	int ret = 0;
-
-	if (!fail.error)
-		return refuse(r, "%s: \"%.32s\" is not a known errno: a name as in EIO", name,
-			      text);
-	if (text[len] == '@')
-		ret = parse_u32(name, text + len + 1, 1, UINT32_MAX, &fail.nth, r->why);
-	if (!ret)
-		*out = fail;
-	return ret;
-}
-
-static int read_fail(struct reading *r, const char *name, const char *text)
-{
-	enum vfm_state from, to;
-	const char *value = read_arc(r, name, text, &from, &to);
-
-	if (!value)
-		return -EINVAL;
-	return read_failure(r, name, value, &r->config->device.fail[from][to]);
-}
-
-static const char *const call_names[SIM_CALL_COUNT] = {
-	[SIM_CALL_READ] = "read",
-	[SIM_CALL_WRITE] = "write",
-	[SIM_CALL_INFO] = "info",
-	[SIM_CALL_SIZE] = "size",
-	[SIM_CALL_LOG_START] = "log-start",
-	[SIM_CALL_LOG_REPORT] = "log-report",
-	[SIM_CALL_SAVE] = "save",
-};
-
-static int read_fail_call(struct reading *r, const char *name, const char *text)
-{
-	size_t len = strcspn(text, "=");
-	unsigned i;
-
-	for (i = 0; i < SIM_CALL_COUNT; i++)
-		if (text[len] && strlen(call_names[i]) == len &&
-		    !strncmp(call_names[i], text, len))
-			return read_failure(r, name, text + len + 1,
-					    &r->config->device.fail_call[i]);
-	return refuse(r,
-		      "%s: \"%.32s\" does not begin with CALL=: read, write, info, size, log-start, "
-		      "log-report or save",
-		      name, text);
-}
-
-static int read_corrupt(struct reading *r, const char *name, const char *text)
-{
-	r->config->device.corrupt_at = 4096;
-	if (!text)
-		return 0;
-	return parse_size(name, text, 0, SIM_NEVER - 1, &r->config->device.corrupt_at, r->why);
-}
-
-static int read_die_after(struct reading *r, const char *name, const char *text)
-{
-	return parse_size(name, text, 1, SIM_NEVER - 1, &r->config->device.die_after_bytes, r->why);
-}
-
-static int read_die_in(struct reading *r, const char *name, const char *text)
-{
-	if (find_state(text, strlen(text), &r->config->device.die_in))
-		return refuse(r, "%s: \"%.32s\" is not a state: one as in STOP_COPY", name, text);
 	return 0;
 }
 
@@ -514,8 +361,9 @@ static const struct row {
 	 "that time is spent at each write, at the end or half at both (the personality's)", 0},
 	{"alloc-cost", "MS", read_alloc_cost,
 	 "time that a destination takes when initial bytes begin to arrive (0)", 0},
-	{"size-error", "FACTOR", read_size_error, "sizes are told times this, 0.001 to 1000 (1)", 0},
-	{"reinit", "WHEN[,size=BYTES][,times=N]", read_reinit,
+	{"size-error", "FACTOR", read_size_error,
+	 "sizes are told times this, 0.001 to 1000 (1)", 0},
+	{"reinit", "WHEN[,size=BYTES][,times=N]", options_reinit,
 	 "initial bytes begin anew: after=MS, bytes=SIZE, info=N or late, see below", 0},
 
 	{NULL, NULL, NULL, "Writing to another device:", 0},
@@ -524,16 +372,16 @@ static const struct row {
 	{"p2p-rate", "N", read_p2p_rate, "writes per second when the guest sets none (0)", 0},
 
 	{NULL, NULL, NULL, "Faults, for tests:", 0},
-	{"corrupt-stream", "OFFSET", read_corrupt,
+	{"corrupt-stream", "OFFSET", options_corrupt,
 	 "flip a bit of this byte of saved streams (4K)", OPTION_ARG_OPTIONAL},
-	{"fail-arc", "FROM:TO=ERRNO[@N]", read_fail,
+	{"fail-arc", "FROM:TO=ERRNO[@N]", options_fail,
 	 "an arc fails, every time or the Nth; may be repeated", 0},
-	{"fail-call", "CALL=ERRNO[@N]", read_fail_call,
+	{"fail-call", "CALL=ERRNO[@N]", options_fail_call,
 	 "read, write, info, size, log-start, log-report or save fails; may be repeated", 0},
-	{"spontaneous", "error|reset,WHEN[,times=N]", read_spontaneous,
+	{"spontaneous", "error|reset,WHEN[,times=N]", options_spontaneous,
 	 "it enters ERROR, or resets, by itself: after=MS, bytes=SIZE or info=N", 0},
-	{"die-after-bytes", "SIZE", read_die_after, "die after so much stream in or out", 0},
-	{"die-in", "STATE", read_die_in, "die when entering a state, before the reply", 0},
+	{"die-after-bytes", "SIZE", options_die_after, "die after so much stream in or out", 0},
+	{"die-in", "STATE", options_die_in, "die when entering a state, before the reply", 0},
 };
 
 static const char doc[] =
@@ -575,13 +423,16 @@ static int check_person(struct reading *r)
 	const struct sim_personality *who = device->personality;
 
 	if (who->no_dma && (device->dma_rate || device->p2p_rate))
-		return refuse(r, "--personality: %s does no DMA: leave --dma-rate and --p2p-rate out",
-			      who->name);
+		return options_refuse(
+			r, "--personality: %s does no DMA: leave --dma-rate and --p2p-rate out",
+			who->name);
 	if (!who->saves_on_query && device->fail_call[SIM_CALL_SAVE].error)
-		return refuse(r, "--fail-call: %s saves without being asked: let read fail instead",
-			      who->name);
+		return options_refuse(
+			r, "--fail-call: %s saves without being asked: let read fail instead",
+			who->name);
 	if (device->reinit.when && !(device->mig_flags & VFM_MIG_PRE_COPY))
-		return refuse(r, "--reinit: the device has no pre-copy: add it with --migration");
+		return options_refuse(
+			r, "--reinit: the device has no pre-copy: add it with --migration");
 	return 0;
 }
 
@@ -590,14 +441,15 @@ static int check_together(struct reading *r)
 	struct sim_config *c = r->config;
 
 	if (!c->server.socket_path == (c->server.fd < 0))
-		return refuse(r, "give either --socket PATH or --fd N, and not both");
+		return options_refuse(r, "give either --socket PATH or --fd N, and not both");
 	fill_in(r);
 	if (c->device.initial_size > c->device.state_size)
-		return refuse(r,
-			      "--initial-size: more than --state-size: give at most that, or leave "
-			      "it out");
+		return options_refuse(
+			r, "--initial-size: more than --state-size: give at most that, or leave "
+			   "it out");
 	if (c->device.reinit_size != SIM_NEVER && c->device.reinit_size > c->device.state_size)
-		return refuse(r, "--reinit: size= is more than --state-size: give at most that");
+		return options_refuse(
+			r, "--reinit: size= is more than --state-size: give at most that");
 	return check_person(r);
 }
 
@@ -611,7 +463,7 @@ static error_t parse_key(int key, char *text, struct argp_state *state)
 		state->err_stream = NULL; /* it would add a second line */
 		return 0;
 	case ARGP_KEY_ARG:
-		refuse(r, "no argument is taken: \"%.64s\"; see --help", text);
+		options_refuse(r, "no argument is taken: \"%.64s\"; see --help", text);
 		ret = EINVAL;
 		break;
 	case ARGP_KEY_END:
@@ -639,9 +491,10 @@ static char *help_filter(int key, const char *text, void *input)
 	f = open_memstream(&out, &size);
 	if (!f)
 		return NULL;
-	fputs("A moment (WHEN) is counted within a migration: MS milliseconds or SIZE bytes of stream "
-	      "after it began, the N-th precopy info query, or late: the first such query since which "
-	      "the guest's doorbell has fallen silent, as it does when its vCPUs have stopped.\n\n", f);
+	fputs("A moment (WHEN) is counted within a migration: MS milliseconds or SIZE bytes of "
+	      "stream after it began, the N-th precopy info query, or late: the first such query "
+	      "since which the guest's doorbell has fallen silent, as it does when its vCPUs have "
+	      "stopped.\n\n", f);
 	fputs("Personalities:\n", f);
 	for (i = 0; (who = sim_personality_at(i)); i++)
 		fprintf(f, "  %-10s %s\n", who->name, who->about);

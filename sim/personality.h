@@ -23,7 +23,7 @@ struct sim_personality {
 
 	/* Saving. */
 	uint32_t header_size;   /* bytes of struct stream_header that it sends */
-	int empty_read;         /* positive errno of a read that finds nothing; 0: it reads 0 bytes */
+	int empty_read;         /* positive errno of a read that finds nothing; 0: it reads 0 */
 	bool empty_is_error;    /* a vfio-user client gets that errno, else a reply without bytes */
 	uint32_t read_max;      /* one read gives at most so many bytes; 0: what was asked for */
 	bool setup_only;        /* pre-copy carries the initial bytes and nothing that is dirty */
@@ -53,8 +53,8 @@ struct sim_personality {
 	bool dma_logging;       /* it has it */
 	uint64_t log_page_size; /* the smallest that it takes */
 	uint32_t log_ranges_max;
-	bool log_whole_words;   /* a report has to lie inside one range, to begin at a multiple of 64
-				 * pages from its start and to be whole pages long */
+	bool log_whole_words;   /* a report has to lie inside one range, to begin at a multiple of
+				 * 64 pages from its start and to be whole pages long */
 };
 
 /* The personality of that name, NULL if there is none. */

@@ -29,8 +29,8 @@
  * or memory that cannot be reached, is a fault: SIM_STATUS_FAULT, and DMA stops.
  *
  * Peers. With SIM_REG_P2P_TARGET and _RATE set the device stores 1, 2, 3, ... to the aligned 64-bit
- * word at that guest physical address: a word in the mailbox of another device, at best one for each
- * writer. It does so in RUNNING and PRE_COPY. A target that cannot be reached is a fault for each
+ * word at that guest physical address: a word in the mailbox of another device, at best one for
+ * each writer. It does so in RUNNING and PRE_COPY. A target that cannot be reached is a fault for each
  * store, and the same count is tried again. What comes into the device's own mailbox is counted by
  * words that changed between two looks; SIM_REG_P2P_LATE must stay 0, and once all devices have
  * stopped the word holds what SIM_REG_P2P_SENT of its writer says.
@@ -80,7 +80,7 @@
 #define SIM_REG_STATE_SIZE   0x070 /* u64 RO  bytes of internal memory */
 #define SIM_REG_DIRTY_RATE   0x078 /* u64 RO  bytes of it changed per second */
 #define SIM_REG_MUTATED      0x080 /* u64 RO  bytes of it changed so far */
-#define SIM_REG_P2P_TARGET   0x088 /* u64 RW  guest physical address to write to, 8-aligned; 0: none */
+#define SIM_REG_P2P_TARGET   0x088 /* u64 RW  where to write to, 8-aligned; 0: nowhere */
 #define SIM_REG_P2P_RATE     0x090 /* u32 RW  writes per second; starts as --p2p-rate */
 #define SIM_REG_P2P_SENT     0x098 /* u64 RO  writes to the target, the last value written */
 #define SIM_REG_P2P_SEEN     0x0a0 /* u64 RO  changes of the mailbox in states that allow them */

@@ -9,9 +9,10 @@
  *	+-----------------+----------------+----------------+--------- ... -+------+--------------+
  *
  * A page may come any number of times (pre-copy) and has to come once; the last one holds. RENEW
- * says that initial bytes begin anew. Some personalities send less of the header. REGS comes once, when the device has stopped, right before END. END's hash is XXH3-64 of all bytes
- * before it, END's own record head and length included; nothing follows it. So a stream that is
- * cut, altered anywhere, extended, or of another device or version does not check.
+ * says that initial bytes begin anew. Some personalities send less of the header. REGS comes once,
+ * when the device has stopped, right before END. END's hash is XXH3-64 of all bytes before it,
+ * END's own record head and length included; nothing follows it. So a stream that is cut, altered
+ * anywhere, extended, or of another device or version does not check.
  */
 #ifndef SIM_STREAM_H
 #define SIM_STREAM_H
@@ -105,8 +106,9 @@ struct sim;
 /* stream.c: what this device's streams begin with. One that begins otherwise is not for it. */
 void stream_make_header(const struct sim *sim, struct stream_header *header);
 
-/* Between the device's registers and the record, the mailbox aside. Unpacking checks every value that the
- * device relies on, and that the read-only parts of config space equal those of @config; -EBADMSG. */
+/* Between the device's registers and the record, the mailbox aside. Unpacking checks every value
+ * that the device relies on, and that the read-only parts of config space equal those of @config;
+ * -EBADMSG. */
 void stream_pack_regs(const struct regs *regs, struct stream_regs *out);
 int stream_unpack_regs(const struct stream_regs *in, const uint8_t *config, struct regs *regs);
 

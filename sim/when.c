@@ -4,8 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/parse.h"
-#include "sim/main.h"
+#include "sim/options.h"
 
 static int parse_after(const char *name, const char *text, uint64_t *out, char *why)
 {

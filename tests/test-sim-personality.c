@@ -447,7 +447,7 @@ static void rule_4_virtio_saves_all_once_a_second(void **state)
 		pass(&h, 2);
 		assert_true(query(&h).dirty_bytes > o.state_size);
 		memory_change(h.sim, 1);
-		assert_true(drain(&h, s, NULL) > o.state_size); /* a page changed; all of it comes */
+		assert_true(drain(&h, s, NULL) > o.state_size); /* all, for a page */
 		assert_int_equal(query(&h).dirty_bytes, 0);
 	}
 	go(&h, VFM_STATE_STOP_COPY);
@@ -555,7 +555,7 @@ static void rule_6_opt_in(void **state)
 	start_with(&h, &o);
 	go(&h, VFM_STATE_PRE_COPY);
 	drain(&h, s, NULL);
-	for (i = 0; i < 2; i++) { /* without it the flags are the caller's, and nothing is initial */
+	for (i = 0; i < 2; i++) { /* without it the flags are the caller's */
 		assert_int_equal(sim_precopy_info(h.sim, &info), 0);
 		assert_int_equal(info.flags, 0x55);
 		assert_int_equal(info.initial_bytes, 0);

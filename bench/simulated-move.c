@@ -43,7 +43,9 @@ int simulated_move(struct move *move, uint64_t state_size, uint32_t mig_flags)
 	int r = 0, s;
 
 	for (int side = 0; side < MOVE_SIDES && !r; side++) {
-		struct simulated_kind kind = {state_size, (uint64_t)side + 1, mig_flags};
+		struct simulated_kind kind = {.state_size = state_size,
+					      .seed = (uint64_t)side + 1,
+					      .mig_flags = mig_flags};
 
 		r = simulated_fork(&sims[side], &kind);
 	}

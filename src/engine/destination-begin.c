@@ -299,10 +299,12 @@ int destination_setup(struct session *s)
 	return 0;
 }
 
+/* By a reset alone: a device that left RESUMING well would walk from STOP to RUNNING with the VM's
+ * state in it, while the VM runs on the source. */
 void destination_undo_setup(struct session *s)
 {
 	for (unsigned i = 0; i < s->device_count; i++)
-		s->workers[i]->target = VFM_STATE_RUNNING;
+		s->workers[i]->target = VFM_STATE_ERROR;
 	if (workers_run(s, job_recover, SESSION_WAIT_UNDO))
 		session_log(s, VFM_LOG_WARN, "a device here could not be reset");
 }

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Options that differ between the ends, or are as large as they can be. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include "tests/rig.h"
+
+static void let_load(struct double_vm *vm, const struct vfm_event *event)
+{
+	struct rig *rig = vm->on_event_arg;
+	struct vfm_progress p = { .size = sizeof(p) };
+
+	if (event->type != VFM_EVENT_ROUND && event->type != VFM_EVENT_ENDED)
+		return;
+	vfm_source_get_progress(rig->source, &p);
+	if (p.round == 5 || event->type == VFM_EVENT_ENDED)
+		sem_post(rig->devices[1][0]->hold_writes);
+}
+
+/* The window is told in bytes and counts frames: of the source's size, not of the destination's. */
+static void keeps_the_window_with_smaller_frames(void **unused)
+{
+	struct rig rig;
+	sem_t hold;
+
+	(void)unused;
+	assert_int_equal(sem_init(&hold, 0, 0), 0);
+	rig_init(&rig, 1);
+	rig.options[0].device_chunk = 4096;
+	rig.options[1].device_chunk = 64 << 10;
+	rig.devices[0][0]->initial_bytes = 3000;
+	rig.devices[1][0]->hold_writes = &hold;
+	rig.vm[0].on_event = let_load;
+	rig_make(&rig);
+	assert_int_equal(rig_start(&rig), 0);
+	assert_int_equal(rig_finish(&rig), 0);
+	assert_moved(&rig);
+	rig_down(&rig);
+	sem_destroy(&hold);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(keeps_the_window_with_smaller_frames),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

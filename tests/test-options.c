@@ -42,10 +42,29 @@ static void keeps_the_window_with_smaller_frames(void **unused)
 	sem_destroy(&hold);
 }
 
+/* "No limit" is as far away as can be, and not over at once. */
+static void waits_as_long_as_it_takes(void **unused)
+{
+	struct rig rig;
+
+	(void)unused;
+	rig_init(&rig, 1);
+	for (int side = 0; side < 2; side++) {
+		rig.options[side].peer_timeout_ns = VFM_UNLIMITED;
+		rig.options[side].doubt_timeout_ns = VFM_UNLIMITED;
+	}
+	rig_make(&rig);
+	assert_int_equal(rig_start(&rig), 0);
+	assert_int_equal(rig_finish(&rig), 0);
+	assert_moved(&rig);
+	rig_down(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(keeps_the_window_with_smaller_frames),
+		cmocka_unit_test(waits_as_long_as_it_takes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

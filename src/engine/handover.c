@@ -89,7 +89,7 @@ enum answer { ANSWER_RUNNING, ANSWER_FAILED, ANSWER_NONE };
 
 static enum answer await_running(struct session *s, uint64_t *running_ns)
 {
-	uint64_t deadline = clock_ns() + s->options.peer_timeout_ns;
+	uint64_t deadline = clock_after(s->options.peer_timeout_ns);
 	struct wire_running running;
 	struct message *m;
 	int r = session_wait(s, answered, NULL, deadline, SESSION_WAIT_UNDO);
@@ -174,7 +174,7 @@ static bool fate_known(enum wire_fate fate)
 /* Until there is an answer, time is up, or an operator has spoken. */
 static int settle_doubt(struct session *s, uint64_t *running_ns)
 {
-	uint64_t deadline = clock_ns() + s->options.doubt_timeout_ns;
+	uint64_t deadline = clock_after(s->options.doubt_timeout_ns);
 	enum wire_fate fate;
 
 	session_log(s, VFM_LOG_WARN, "in doubt: COMMIT was sent and no answer came; the VM stays "

@@ -284,9 +284,7 @@ static struct message *inbox_take(struct session *s)
 int session_receive(struct session *s, uint64_t timeout_ns, unsigned flags,
 		    struct message **message)
 {
-	uint64_t now = clock_ns();
-	uint64_t deadline = timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
-	int r = session_wait(s, inbox_filled, NULL, deadline, flags);
+	int r = session_wait(s, inbox_filled, NULL, clock_after(timeout_ns), flags);
 
 	if (!r)
 		*message = inbox_take(s);

@@ -26,10 +26,40 @@ static void resets_devices_that_had_left_resuming(void **unused)
 	rig_down(&rig);
 }
 
+static void assert_logged(struct double_vm *vm, const char *text)
+{
+	bool found = false;
+
+	for (unsigned i = 0; i < 16; i++)
+		found |= strstr(vm->log[i], text) != NULL;
+	if (!found)
+		print_error("nothing of '%s' in the log\n", text);
+	assert_true(found);
+}
+
+/* Recover, then reset, then say so: also where the reset was needed on the way to RUNNING_P2P. */
+static void tells_of_a_reset_on_the_way_back(void **unused)
+{
+	struct rig rig;
+
+	(void)unused;
+	rig_up(&rig, 2);
+	rig.vm[0].fail_save = EIO;
+	rig.devices[0][1]->fail_transition = 4; /* STOP_COPY to STOP, after three there */
+	rig.devices[0][1]->fail_errno = EIO;
+	assert_int_equal(rig_start(&rig), 0);
+	assert_int_equal(rig_finish(&rig), -EIO);
+	assert_stayed(&rig);
+	assert_int_equal(rig.devices[0][1]->resets, 1);
+	assert_logged(&rig.vm[0], "device dev1 had to be reset");
+	rig_down(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(resets_devices_that_had_left_resuming),
+		cmocka_unit_test(tells_of_a_reset_on_the_way_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -533,7 +533,7 @@ int job_recover(struct worker *w)
 	enter_device(w, true);
 	r = device_recover(w->device, w->target, record_arc, w);
 	enter_device(w, false);
-	w->recovered = r;
+	w->recovered = r < 0 ? r : r || w->recovered == 1; /* a reset on the way counts */
 	return r < 0 ? r : 0;
 }
 

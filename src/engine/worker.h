@@ -73,7 +73,7 @@ struct worker {
 	/* Arguments and results of jobs: the steering thread's while no job runs. */
 	enum vfm_state target;
 	struct vfm_error error;
-	int recovered;             /* job_recover: 1 after a reset */
+	int recovered;             /* job_recover: 1 after a reset, -errno: in vain */
 	bool log_on;               /* the device's own dirty log runs */
 	bool log_lost;             /* a report failed: told once */
 	uint64_t log_page_size;

@@ -55,11 +55,41 @@ static void tells_of_a_reset_on_the_way_back(void **unused)
 	rig_down(&rig);
 }
 
+static int do_nothing(void *opaque)
+{
+	(void)opaque;
+	return 0;
+}
+
+static int refuse(void *opaque)
+{
+	(void)opaque;
+	return -EIO;
+}
+
+static void tells_of_a_handler_that_does_not_start_again(void **unused)
+{
+	struct vfm_handler handler = { .size = sizeof(handler), .priority = 1,
+				       .stop = do_nothing, .start = refuse, .name = "net" };
+	struct rig rig;
+
+	(void)unused;
+	rig_up(&rig, 1);
+	assert_int_equal(vfm_source_add_handler(rig.source, &handler), 0);
+	rig.vm[0].fail_save = ENOSPC;
+	assert_int_equal(rig_start(&rig), 0);
+	assert_int_equal(rig_finish(&rig), -ENOSPC);
+	assert_stayed(&rig);
+	assert_logged(&rig.vm[0], "handler net did not start");
+	rig_down(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(resets_devices_that_had_left_resuming),
 		cmocka_unit_test(tells_of_a_reset_on_the_way_back),
+		cmocka_unit_test(tells_of_a_handler_that_does_not_start_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

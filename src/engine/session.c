@@ -401,9 +401,12 @@ int session_start_handlers(struct session *s, bool before_devices)
 			break;
 		s->handlers_stopped--;
 		r = h->start(h->opaque);
-		if (r)
-			result = session_failf(s, -r, "the VMM's handler %s did not start",
-					       h->name);
+		if (!r)
+			continue;
+		/* In an undoing the session's failure is another one: nobody would hear of this. */
+		session_log(s, VFM_LOG_ERROR, "the VMM's handler %s did not start: %s", h->name,
+			    strerror(-r));
+		result = session_failf(s, -r, "the VMM's handler %s did not start", h->name);
 	}
 	return result;
 }

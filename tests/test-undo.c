@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
+#include "engine/link.h"
 #include "tests/rig.h"
 
 /* A device that has taken the VM's state must not run with it beside the VM on the source. */
@@ -84,12 +86,46 @@ static void tells_of_a_handler_that_does_not_start_again(void **unused)
 	rig_down(&rig);
 }
 
+/* The source's link breaks while the destination's devices check their state. */
+static void cut_when_checked(struct double_vm *vm, const struct vfm_event *event)
+{
+	struct rig *rig = vm->on_event_arg;
+	struct session *s = (struct session *)rig->destination;
+	bool lost = false;
+
+	if (event->type != VFM_EVENT_DEVICE || event->state != VFM_STATE_STOP)
+		return;
+	shutdown(rig->fds[0], SHUT_RDWR);
+	while (!lost) {
+		poll(NULL, 0, 1);
+		pthread_mutex_lock(&s->lock);
+		lost = s->link->error;
+		pthread_mutex_unlock(&s->lock);
+	}
+}
+
+/* Who never heard PREPARED has not committed: no operator is needed on the destination. */
+static void drops_what_it_cannot_call_prepared(void **unused)
+{
+	struct rig rig;
+
+	(void)unused;
+	rig_up(&rig, 1);
+	rig.vm[1].on_event = cut_when_checked;
+	assert_int_equal(rig_start(&rig), 0);
+	assert_int_equal(vfm_source_wait(rig.source), -ECONNRESET);
+	assert_int_equal(vfm_destination_wait(rig.destination), -ECONNRESET);
+	assert_stayed(&rig);
+	rig_down(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(resets_devices_that_had_left_resuming),
 		cmocka_unit_test(tells_of_a_reset_on_the_way_back),
 		cmocka_unit_test(tells_of_a_handler_that_does_not_start_again),
+		cmocka_unit_test(drops_what_it_cannot_call_prepared),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -119,6 +119,50 @@ static void drops_what_it_cannot_call_prepared(void **unused)
 	rig_down(&rig);
 }
 
+/* ---- doubts ---- */
+
+static void lose_answer(struct double_vm *vm)
+{
+	struct rig *rig = vm->on_event_arg;
+
+	shutdown(rig->fds[0], SHUT_RDWR);
+}
+
+static struct vfm_destination *stranger;
+
+static int reach_stranger(void *opaque)
+{
+	int fds[2];
+
+	(void)opaque;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	vfm_destination_attach(stranger, fds[1]);
+	return fds[0];
+}
+
+/* Another session listens at the address by now: its "busy" is not what ended this one. */
+static void reports_the_doubt_and_no_strangers_words(void **unused)
+{
+	struct vfm_progress p = { .size = sizeof(p) };
+	struct rig rig;
+
+	(void)unused;
+	rig_init(&rig, 1);
+	rig.options[0].reconnect = reach_stranger;
+	rig.vm[1].on_owned = lose_answer;
+	rig_make(&rig);
+	assert_int_equal(vfm_destination_new(rig.vm[1].regions, 2, &double_vm_ops, &rig.vm[1], NULL,
+					     &stranger), 0);
+	assert_int_equal(vfm_destination_start(stranger), 0);
+	assert_int_equal(rig_start(&rig), 0);
+	assert_int_equal(vfm_source_wait(rig.source), -ENOTCONN);
+	vfm_source_get_progress(rig.source, &p);
+	assert_int_equal(p.status, VFM_STATUS_IN_DOUBT);
+	vfm_destination_wait(rig.destination);
+	vfm_destination_free(stranger);
+	rig_down(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -126,6 +170,7 @@ int main(void)
 		cmocka_unit_test(tells_of_a_reset_on_the_way_back),
 		cmocka_unit_test(tells_of_a_handler_that_does_not_start_again),
 		cmocka_unit_test(drops_what_it_cannot_call_prepared),
+		cmocka_unit_test(reports_the_doubt_and_no_strangers_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

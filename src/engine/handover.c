@@ -316,6 +316,7 @@ void handover_end(struct session *s, int result)
 		end_in_failure(s);
 		return;
 	}
+	session_forgive(s); /* whatever a stranger said where the destination was asked */
 	session_failf(s, ENOTCONN,
 		      "COMMIT was sent and the destination does not answer: it may run the VM. "
 		      "Look there, then say which side has it");

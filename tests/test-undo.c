@@ -163,6 +163,23 @@ static void reports_the_doubt_and_no_strangers_words(void **unused)
 	rig_down(&rig);
 }
 
+/* The operator's word for the destination ends the session here as RUNNING would have. */
+static void lets_go_by_an_operators_word(void **unused)
+{
+	struct rig rig;
+
+	(void)unused;
+	rig_up(&rig, 2);
+	rig.vm[1].on_owned = lose_answer;
+	assert_int_equal(rig_start(&rig), 0);
+	assert_int_equal(vfm_source_wait(rig.source), -ENOTCONN);
+	assert_int_equal(vfm_source_resolve(rig.source, 1), 0);
+	vfm_destination_wait(rig.destination);
+	assert_moved(&rig);
+	assert_false(rig.source->session.tracking);
+	rig_down(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -171,6 +188,7 @@ int main(void)
 		cmocka_unit_test(tells_of_a_handler_that_does_not_start_again),
 		cmocka_unit_test(drops_what_it_cannot_call_prepared),
 		cmocka_unit_test(reports_the_doubt_and_no_strangers_words),
+		cmocka_unit_test(lets_go_by_an_operators_word),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -255,13 +255,9 @@ static void look(struct session *s)
 		session_log(s, VFM_LOG_WARN, "the VMM's inspection failed");
 }
 
-int source_release(struct session *s)
+/* What is left of the VM here. */
+static void let_go(struct session *s)
 {
-	take_report(s);
-	link_control(s->link, WIRE_BYE, NULL, 0);
-	link_flush_abort(s);
-	link_stop(s);
-	look(s);
 	for (unsigned i = 0; i < s->device_count; i++)
 		s->workers[i]->target = VFM_STATE_STOP;
 	if (workers_run(s, job_transition, SESSION_WAIT_UNDO))
@@ -270,6 +266,16 @@ int source_release(struct session *s)
 	if (s->tracking && s->vm.dirty_stop(s->vm_opaque))
 		session_log(s, VFM_LOG_WARN, "the VMM could not stop tracking the guest's stores");
 	s->tracking = false;
+}
+
+int source_release(struct session *s)
+{
+	take_report(s);
+	link_control(s->link, WIRE_BYE, NULL, 0);
+	link_flush_abort(s);
+	link_stop(s);
+	look(s);
+	let_go(s);
 	return 0;
 }
 
@@ -278,6 +284,8 @@ int source_release(struct session *s)
 static void end_in_failure(struct session *s)
 {
 	session_log(s, VFM_LOG_ERROR, "the VM belongs to the destination, which failed to start it");
+	link_stop(s);
+	let_go(s);
 	session_end(s, VFM_STATUS_FAILED);
 }
 
@@ -293,6 +301,8 @@ static void act_on_word(struct session *s)
 {
 	if (s->resolved == 1) {
 		session_set_owner(s, VFM_OWNER_DESTINATION);
+		link_stop(s);
+		let_go(s);
 		session_end(s, VFM_STATUS_COMPLETED);
 	} else if (s->resolved == 0) {
 		take_back(s);

@@ -101,8 +101,10 @@ static int stop_copy_size(struct vfm_device *dev, uint64_t *size)
 }
 
 static int log_start(struct vfm_device *dev, const struct device_range *ranges UNUSED,
-		     unsigned count UNUSED, uint64_t *page_size UNUSED)
+		     unsigned count UNUSED, uint64_t *page_size)
 {
+	if (of(dev)->log_page_size)
+		*page_size = of(dev)->log_page_size;
 	return of(dev)->no_log ? -EOPNOTSUPP : 0;
 }
 

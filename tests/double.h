@@ -29,6 +29,7 @@ struct double_device {
 	int fail_errno;
 	bool refuse_state;      /* leaving RESUMING fails with EINVAL */
 	bool no_log;            /* log_start fails */
+	uint64_t log_page_size; /* what log_start takes; 0: what is asked for */
 	int read_errno;         /* read fails so */
 	sem_t *hold_writes; /* write waits for it */
 	size_t loaded_total;

@@ -19,4 +19,12 @@ static inline uint64_t clock_ns(void)
 	return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec;
 }
 
+/* The moment @ns from now; UINT64_MAX, never, where that is past the last one. */
+static inline uint64_t clock_after(uint64_t ns)
+{
+	uint64_t now = clock_ns();
+
+	return ns > UINT64_MAX - now ? UINT64_MAX : now + ns;
+}
+
 #endif

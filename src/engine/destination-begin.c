@@ -171,6 +171,7 @@ void destination_compare(struct session *s, const struct wire_describe *d,
 	if (d->device_count && d->device_chunk > s->device_chunk)
 		add_reason(answer, "the source's device frames have %u bytes, %u fit here",
 			   d->device_chunk, s->device_chunk);
+	s->peer_chunk = d->device_chunk;
 	compare_regions(s, d, answer);
 	compare_devices(s, d, answer);
 }
@@ -281,7 +282,8 @@ int destination_describe(struct session *s)
 
 int destination_setup(struct session *s)
 {
-	struct wire_ready ready = { s->device_blocks * s->device_chunk };
+	/* A buffer per frame: in frames of the source's size, of which it may make less use than we. */
+	struct wire_ready ready = { s->device_blocks * s->peer_chunk };
 	uint8_t head[64];
 	int r = workers_run(s, job_resuming, 0);
 
@@ -299,10 +301,12 @@ int destination_setup(struct session *s)
 	return 0;
 }
 
+/* By a reset alone: a device that left RESUMING well would walk from STOP to RUNNING with the VM's
+ * state in it, while the VM runs on the source. */
 void destination_undo_setup(struct session *s)
 {
 	for (unsigned i = 0; i < s->device_count; i++)
-		s->workers[i]->target = VFM_STATE_RUNNING;
+		s->workers[i]->target = VFM_STATE_ERROR;
 	if (workers_run(s, job_recover, SESSION_WAIT_UNDO))
 		session_log(s, VFM_LOG_WARN, "a device here could not be reset");
 }

@@ -138,15 +138,23 @@ static int inspect(struct session *s)
 	return r ? session_failf(s, -r, "the VMM's inspection failed") : 0;
 }
 
-/* From here on a source may be in doubt about us, so that its question is welcome. */
-static void say_prepared(struct session *s, const struct wire_prepared *prepared)
+/* From here on a source may be in doubt about us, so that its question is welcome. Over a link that
+ * is lost already nothing will be said: then the source cannot commit, and all is undone. */
+static int say_prepared(struct session *s, const struct wire_prepared *prepared)
 {
 	uint8_t head[64];
+	bool lost;
 
+	pthread_mutex_lock(&s->lock);
+	lost = s->link->error;
+	pthread_mutex_unlock(&s->lock);
+	if (lost)
+		return session_link_failed(s);
 	s->fate = WIRE_FATE_PREPARED;
 	session_set_owner(s, VFM_OWNER_UNKNOWN);
 	greeter_want(s, WIRE_INTENT_ASK);
 	link_control(s->link, WIRE_PREPARED, head, wire_put_prepared(head, prepared));
+	return 0;
 }
 
 int destination_prepare(struct session *s)
@@ -168,6 +176,5 @@ int destination_prepare(struct session *s)
 	prepared.load_ns = loaded - destination_of(s)->prepare_ns;
 	prepared.check_ns = checked - loaded;
 	prepared.inspect_ns = clock_ns() - checked;
-	say_prepared(s, &prepared);
-	return 0;
+	return say_prepared(s, &prepared);
 }

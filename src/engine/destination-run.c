@@ -208,7 +208,7 @@ static bool hear_bye(struct session *s)
 
 void destination_linger(struct session *s)
 {
-	uint64_t until = clock_ns() + s->options.doubt_timeout_ns;
+	uint64_t until = clock_after(s->options.doubt_timeout_ns);
 	unsigned flags = SESSION_WAIT_UNDO | (s->link ? 0 : SESSION_WAIT_NO_LINK);
 
 	greeter_want(s, WIRE_INTENT_ASK);

@@ -89,7 +89,7 @@ enum answer { ANSWER_RUNNING, ANSWER_FAILED, ANSWER_NONE };
 
 static enum answer await_running(struct session *s, uint64_t *running_ns)
 {
-	uint64_t deadline = clock_ns() + s->options.peer_timeout_ns;
+	uint64_t deadline = clock_after(s->options.peer_timeout_ns);
 	struct wire_running running;
 	struct message *m;
 	int r = session_wait(s, answered, NULL, deadline, SESSION_WAIT_UNDO);
@@ -174,7 +174,7 @@ static bool fate_known(enum wire_fate fate)
 /* Until there is an answer, time is up, or an operator has spoken. */
 static int settle_doubt(struct session *s, uint64_t *running_ns)
 {
-	uint64_t deadline = clock_ns() + s->options.doubt_timeout_ns;
+	uint64_t deadline = clock_after(s->options.doubt_timeout_ns);
 	enum wire_fate fate;
 
 	session_log(s, VFM_LOG_WARN, "in doubt: COMMIT was sent and no answer came; the VM stays "
@@ -252,13 +252,9 @@ static void look(struct session *s)
 		session_log(s, VFM_LOG_WARN, "the VMM's inspection failed");
 }
 
-int source_release(struct session *s)
+/* What is left of the VM here. */
+static void let_go(struct session *s)
 {
-	take_report(s);
-	link_control(s->link, WIRE_BYE, NULL, 0);
-	link_flush_abort(s);
-	link_stop(s);
-	look(s);
 	for (unsigned i = 0; i < s->device_count; i++)
 		s->workers[i]->target = VFM_STATE_STOP;
 	if (workers_run(s, job_transition, SESSION_WAIT_UNDO))
@@ -267,6 +263,16 @@ int source_release(struct session *s)
 	if (s->tracking && s->vm.dirty_stop(s->vm_opaque))
 		session_log(s, VFM_LOG_WARN, "the VMM could not stop tracking the guest's stores");
 	s->tracking = false;
+}
+
+int source_release(struct session *s)
+{
+	take_report(s);
+	link_control(s->link, WIRE_BYE, NULL, 0);
+	link_flush_abort(s);
+	link_stop(s);
+	look(s);
+	let_go(s);
 	return 0;
 }
 
@@ -275,6 +281,8 @@ int source_release(struct session *s)
 static void end_in_failure(struct session *s)
 {
 	session_log(s, VFM_LOG_ERROR, "the VM belongs to the destination, which failed to start it");
+	link_stop(s);
+	let_go(s);
 	session_end(s, VFM_STATUS_FAILED);
 }
 
@@ -290,6 +298,8 @@ static void act_on_word(struct session *s)
 {
 	if (s->resolved == 1) {
 		session_set_owner(s, VFM_OWNER_DESTINATION);
+		link_stop(s);
+		let_go(s);
 		session_end(s, VFM_STATUS_COMPLETED);
 	} else if (s->resolved == 0) {
 		take_back(s);
@@ -313,6 +323,7 @@ void handover_end(struct session *s, int result)
 		end_in_failure(s);
 		return;
 	}
+	session_forgive(s); /* whatever a stranger said where the destination was asked */
 	session_failf(s, ENOTCONN,
 		      "COMMIT was sent and the destination does not answer: it may run the VM. "
 		      "Look there, then say which side has it");

@@ -247,10 +247,7 @@ int link_wait_moving(struct session *s, session_condition *condition)
 	int r;
 
 	do {
-		uint64_t now = clock_ns(), patience = s->options.peer_timeout_ns;
-
-		r = session_wait(s, holds_or_moved, &m,
-				 patience > UINT64_MAX - now ? UINT64_MAX : now + patience, 0);
+		r = session_wait(s, holds_or_moved, &m, clock_after(s->options.peer_timeout_ns), 0);
 	} while (!r && !m.held);
 	if (r == -ENOTCONN)
 		return session_link_failed(s);

@@ -285,9 +285,7 @@ static struct message *inbox_take(struct session *s)
 int session_receive(struct session *s, uint64_t timeout_ns, unsigned flags,
 		    struct message **message)
 {
-	uint64_t now = clock_ns();
-	uint64_t deadline = timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
-	int r = session_wait(s, inbox_filled, NULL, deadline, flags);
+	int r = session_wait(s, inbox_filled, NULL, clock_after(timeout_ns), flags);
 
 	if (!r)
 		*message = inbox_take(s);
@@ -404,9 +402,12 @@ int session_start_handlers(struct session *s, bool before_devices)
 			break;
 		s->handlers_stopped--;
 		r = h->start(h->opaque);
-		if (r)
-			result = session_failf(s, -r, "the VMM's handler %s did not start",
-					       h->name);
+		if (!r)
+			continue;
+		/* In an undoing the session's failure is another one: nobody would hear of this. */
+		session_log(s, VFM_LOG_ERROR, "the VMM's handler %s did not start: %s", h->name,
+			    strerror(-r));
+		result = session_failf(s, -r, "the VMM's handler %s did not start", h->name);
 	}
 	return result;
 }

@@ -127,6 +127,7 @@ struct session {
 
 	/* The steering thread's own. */
 	struct link *link;
+	uint32_t peer_chunk;        /* destination: device_chunk of the source */
 	struct greeter *greeter;    /* destination: connections that have not said hello yet */
 	enum wire_fate fate;        /* destination: what it tells a source that asks */
 	unsigned handlers_stopped;  /* a prefix of `handlers` */

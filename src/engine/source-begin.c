@@ -220,8 +220,10 @@ static void tell_recovery(struct session *s, const struct worker *w)
  * ready for it, so that all are in RUNNING_P2P before any runs. */
 static void recover_devices(struct session *s)
 {
-	for (unsigned i = 0; i < s->device_count; i++)
+	for (unsigned i = 0; i < s->device_count; i++) {
 		s->workers[i]->target = VFM_STATE_RUNNING_P2P;
+		s->workers[i]->recovered = 0;
+	}
 	workers_run(s, job_recover_p2p, SESSION_WAIT_UNDO);
 	for (unsigned i = 0; i < s->device_count; i++)
 		s->workers[i]->target = VFM_STATE_RUNNING;

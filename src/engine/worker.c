@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/bitmap.h"
+#include "base/checked.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/acks.h"
@@ -533,7 +534,7 @@ int job_recover(struct worker *w)
 	enter_device(w, true);
 	r = device_recover(w->device, w->target, record_arc, w);
 	enter_device(w, false);
-	w->recovered = r;
+	w->recovered = r < 0 ? r : r || w->recovered == 1; /* a reset on the way counts */
 	return r < 0 ? r : 0;
 }
 
@@ -605,8 +606,11 @@ int job_log_stop(struct worker *w)
 /* One region, in pieces that the bitmap holds. */
 static int sync_region(struct worker *w, const struct vfm_region *region)
 {
-	uint64_t step = (uint64_t)LOG_PAGES * w->log_page_size;
+	uint64_t step;
 
+	/* The page size is the device's word. */
+	if (!checked_mul_u64(LOG_PAGES, w->log_page_size, &step))
+		return -ERANGE;
 	for (uint64_t done = 0; done < region->size; done += step) {
 		uint64_t size = MIN(step, region->size - done);
 		int r;

@@ -74,7 +74,7 @@ struct worker {
 	/* Arguments and results of jobs: the steering thread's while no job runs. */
 	enum vfm_state target;
 	struct vfm_error error;
-	int recovered;             /* job_recover: 1 after a reset */
+	int recovered;             /* job_recover: 1 after a reset, -errno: in vain */
 	bool log_on;               /* the device's own dirty log runs */
 	bool log_lost;             /* a report failed: told once */
 	uint64_t log_page_size;
@@ -121,7 +121,7 @@ worker_job job_stop_copy;     /* to STOP_COPY, data moves at once */
 worker_job job_resuming;      /* to RESUMING, from whatever state a last user left */
 worker_job job_precopy;       /* to PRE_COPY if the device can, data moves */
 worker_job job_run_p2p;       /* to RUNNING_P2P, if the device can */
-worker_job job_recover;       /* to w->target, by reset if need be */
+worker_job job_recover;       /* to w->target, by reset if need be; ERROR: by reset in any case */
 worker_job job_recover_p2p;   /* the same, for a stopped device that has P2P states */
 worker_job job_query;         /* precopy, stop_copy_size */
 worker_job job_log_start;

@@ -182,25 +182,6 @@ static void destination_killed_in_each_stage(void **state)
 		kill_destination(&stages[i]);
 }
 
-/* Complete, and the source is gone for good, which only an operator can know. The first word says
- * to give it up, the second not to stay for a source that might ask. */
-static void give_it_up(struct process *vm)
-{
-	struct qmp_client *qmp = lab.side[LAB_DESTINATION].qmp;
-	struct json_object *status;
-	int tries;
-
-	for (tries = 0; !process_said(vm, "an operator's cancel"); tries++) {
-		assert_true(tries < WAIT_MS / POLL_MS);
-		assert_int_equal(process_wait(vm, POLL_MS), -ETIMEDOUT);
-	}
-	assert_int_equal(qmp_client_execute(qmp, "query-status", NULL, WAIT_MS, &status), 0);
-	assert_false(field_true(status, "running"));
-	json_object_put(status);
-	for (tries = 0; tries < 2; tries++)
-		qmp_client_execute(qmp, "migrate_cancel", NULL, WAIT_MS, NULL);
-}
-
 static void kill_source(const struct held_stage *held)
 {
 	struct process *vm = &lab.side[LAB_DESTINATION].vm;
@@ -210,8 +191,6 @@ static void kill_source(const struct held_stage *held)
 	start(&follow, held->bandwidth);
 	wait_for_stage(&follow, held->stage);
 	kill_vm(LAB_SOURCE);
-	if (held->stage == VFM_STAGE_PREPARE)
-		give_it_up(vm);
 	assert_int_equal(process_wait(vm, WAIT_MS), 0);
 	assert_true(WIFEXITED(vm->status));
 	assert_int_not_equal(WEXITSTATUS(vm->status), 0);

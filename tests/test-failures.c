@@ -180,6 +180,26 @@ static void destination_stops_reading_while_the_guest_stands(void **state)
 	expect_thaw();
 }
 
+/* It is the source's own limit that keeps it from sending, and for longer than it would bear with a
+ * peer. */
+static void a_bandwidth_limit_is_no_silence(void **state)
+{
+	struct lab_config config = scene_config();
+	struct vfm_progress now = {.elapsed_ns = 0};
+
+	config.vm_option[LAB_SOURCE] = "--peer-timeout=2s";
+	scene_start(&config);
+	scene_migrate(scene.address, 16 << 10);
+	while (now.elapsed_ns < UINT64_C(5000000000)) {
+		assert_int_equal(follow_get_progress(&scene_follow, &now), 0);
+		assert_int_equal(now.status, VFM_STATUS_ACTIVE);
+		usleep(10000);
+	}
+	scene_set("max-bandwidth", 0);
+	scene_expect_end("completed");
+	scene_expect_guest(LAB_DESTINATION);
+}
+
 /* ---- cancel ---- */
 
 /* A stage that is held open, and in it the word. */
@@ -270,6 +290,7 @@ int main(void)
 		cmocka_unit_test_teardown(prepared_is_told_to_quit, scene_stop),
 		cmocka_unit_test_teardown(destination_stops_reading, scene_stop),
 		cmocka_unit_test_teardown(destination_stops_reading_while_the_guest_stands, scene_stop),
+		cmocka_unit_test_teardown(a_bandwidth_limit_is_no_silence, scene_stop),
 		WITH(cancelled, "cancelled_while_its_device_sets_up", &cancels[0]),
 		WITH(cancelled, "cancelled_while_the_other_device_sets_up", &cancels[1]),
 		WITH(cancelled, "cancelled_while_its_device_stops", &cancels[2]),

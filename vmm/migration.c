@@ -224,7 +224,7 @@ static void incoming_ended(struct migration *m)
 	if (m->status == VFM_STATUS_COMPLETED)
 		return;
 	migration_error(m, text, sizeof(text));
-	app_log(m->app, VFM_LOG_ERROR, text);
+	app_log(m->app, VFM_LOG_ERROR, text[0] ? text : "cancelled");
 	app_log(m->app, VFM_LOG_ERROR, "the incoming migration failed; the guest never ran here");
 	m->app->status = 1;
 	m->app->quit = true;

@@ -38,11 +38,11 @@ choose()
 	devices=$(any 1 1 2 4)
 	memory=$(any 32 64 128 256)
 	state=$(any 1 4 16 64)
-	dirty=$(any 1 4 16 64)
+	dirty=$(any 1 4 16 32)
 	rate=$(any 0 1 2 4)
 	load=$(any 0 0 200 1000)
 	latency=$(any 1 2 5 10 20)
-	bandwidth=$(any unlimited unlimited 64M 128M 256M)
+	bandwidth=$(any unlimited unlimited 128M 256M 512M)
 	limit=$((5 * latency + $(any 30 60 100 200)))
 	options=(--accel=thread --devices="$devices" --memory="${memory}M" --state-size="${state}M"
 		--dirty-rate="${dirty}M" --state-dirty-rate="${rate}M" --bandwidth="$bandwidth"

@@ -77,6 +77,13 @@ static const char *brief(const char *why)
 	return largest ? largest : why;
 }
 
+/* Or waited, to its end. */
+static bool waits(const struct vfm_progress *numbers)
+{
+	return numbers->stage == VFM_STAGE_PRECOPY || numbers->status == VFM_STATUS_FAILED ||
+	       numbers->status == VFM_STATUS_CANCELLED;
+}
+
 char *progress_format(char line[PROGRESS_LINE_MAX], const struct vfm_progress *numbers,
 		      unsigned width)
 {
@@ -89,7 +96,7 @@ char *progress_format(char line[PROGRESS_LINE_MAX], const struct vfm_progress *n
 		[DIRTY] = {"dirty ", "dirty ", 6, ""},
 		[DOWNTIME] = {"downtime ~", "~", 1, ""},
 	};
-	const char *reason = numbers->stage == VFM_STAGE_PRECOPY ? brief(numbers->waiting_for) : "";
+	const char *reason = waits(numbers) ? brief(numbers->waiting_for) : "";
 	unsigned rank = PARTS, room = MIN((unsigned)strlen(reason), WIDTH_REASON) + (*reason ? 2 : 0);
 	size_t used;
 

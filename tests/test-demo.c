@@ -298,6 +298,31 @@ static void an_estimate_is_what_is_not_measured(void **state)
 	json_object_put(report);
 }
 
+static void expect_replay(const char *args, int status, const char *said)
+{
+	char line[160];
+
+	snprintf(line, sizeof(line), "replay %s/report %s", dir, args);
+	expect_status(line, status);
+	if (!strstr(run.output, said))
+		print_error("\"%s\" is not in:\n%s", said, run.output);
+	assert_non_null(strstr(run.output, said));
+}
+
+/* Five transitions were guessed at 20 ms each. */
+static void a_report_can_be_replayed(void **state)
+{
+	char args[160];
+
+	snprintf(args, sizeof(args), SMALL "--accel=thread --quiet --transition-estimate=20 "
+		 "--json=%s/report", dir);
+	expect_status(args, 0);
+	expect_replay("", 0, "it would switch over after round ");
+	expect_replay("--downtime-limit=99", 1, "it would never switch over");
+	expect_replay("--downtime-limit=99 -q --json=-", 1, "\"first_round\": null");
+	expect_replay("--downtime-limit=unlimited", 0, " of dev0");
+}
+
 /* Text and report do not mix. */
 static void report_on_standard_output(void **state)
 {
@@ -420,6 +445,7 @@ int main(void)
 		cmocka_unit_test(a_late_reinit_is_taken_back),
 		cmocka_unit_test(transitions_in_parallel_or_not),
 		cmocka_unit_test(an_estimate_is_what_is_not_measured),
+		cmocka_unit_test(a_report_can_be_replayed),
 		cmocka_unit_test(report_on_standard_output),
 		cmocka_unit_test(each_check_can_fail_on_a_thread),
 		cmocka_unit_test(each_check_can_fail_on_kvm),

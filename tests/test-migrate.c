@@ -27,6 +27,9 @@ static struct program_run run;
 static struct lab lab;
 static int interrupts;
 
+/* More options of the two VMs; NULL: none. */
+static const char *vm_options[LAB_ENDS];
+
 static int start_with(uint64_t other_memory, const char *other_device)
 {
 	struct lab_config config = {
@@ -41,6 +44,7 @@ static int start_with(uint64_t other_memory, const char *other_device)
 		.interrupts = interrupts,
 		.other_memory = other_memory,
 		.other_device = other_device,
+		.vm_option = {vm_options[LAB_SOURCE], vm_options[LAB_DESTINATION]},
 	};
 
 	if (!config.program)
@@ -63,8 +67,27 @@ static int start_unlike(void **state)
 	return start_with(64 << 20, "another");
 }
 
+static int start_old_source(void **state)
+{
+	vm_options[LAB_SOURCE] = "--profile=legacy";
+	return start(state);
+}
+
+static int start_old_destination(void **state)
+{
+	vm_options[LAB_DESTINATION] = "--profile=1";
+	return start(state);
+}
+
+static int start_hasty(void **state)
+{
+	vm_options[LAB_SOURCE] = "--downtime-limit=1 --max-rounds=3";
+	return start(state);
+}
+
 static int stop(void **state)
 {
+	vm_options[LAB_SOURCE] = vm_options[LAB_DESTINATION] = NULL;
 	lab_stop(&lab);
 	return 0;
 }
@@ -149,6 +172,28 @@ static void tells_in_json(void **state)
 	assert_string_equal(field_text(report, "status", ""), "completed");
 	assert_true(field_number(report, "downtime_ms", -1) > 0);
 	json_object_put(report);
+}
+
+/* The newer end does as the older one can. */
+static void an_old_end_and_a_new_one_agree(void **state)
+{
+	struct json_object *report;
+
+	expect(0, "--quiet --json=- %s", lab.address);
+	report = json_tokener_parse(run.output);
+	assert_non_null(report);
+	assert_string_equal(field_text(report, "acks.mode", ""), "legacy");
+	json_object_put(report);
+	expect_beats(LAB_DESTINATION);
+}
+
+/* Five transitions count for 1 ms each, so it never goes, and says why; then it may. */
+static void ends_after_its_rounds(void **state)
+{
+	expect(1, "%s", lab.address);
+	expect_said("not met within 3 rounds");
+	expect_said("  mostly ");
+	expect_beats(LAB_SOURCE);
 }
 
 /* Nobody is there: it fails, says why, and the guest runs on. */
@@ -300,6 +345,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_LAB(completes),
 		WITH_LAB(tells_in_json),
+		cmocka_unit_test_setup_teardown(an_old_end_and_a_new_one_agree, start_old_source,
+						stop),
+		cmocka_unit_test_setup_teardown(an_old_end_and_a_new_one_agree,
+						start_old_destination, stop),
+		cmocka_unit_test_setup_teardown(ends_after_its_rounds, start_hasty, stop),
 		WITH_LAB(fails_without_a_destination),
 		cmocka_unit_test_setup_teardown(is_refused_by_another_kind_of_vm, start_unlike, stop),
 		WITH_LAB(is_cancelled_by_another),

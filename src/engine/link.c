@@ -40,6 +40,17 @@ int link_start(struct session *s, struct channel *channel, uint64_t control_fram
 	return r;
 }
 
+/* With the lock held: what this link carried, for the report. A link that only asked carried none. */
+static void keep_counts(struct session *s, const struct link *link)
+{
+	if (s->side != SESSION_SOURCE || !link->pages)
+		return;
+	s->pages = link->pages;
+	s->zero_pages = link->zero_pages;
+	s->progress.memory_sent = link->memory_bytes;
+	s->progress.device_sent = link->device_bytes;
+}
+
 void link_stop(struct session *s)
 {
 	struct link *link = s->link;
@@ -54,6 +65,7 @@ void link_stop(struct session *s)
 	thread_join(&link->sender_thread);
 	thread_join(&link->receiver_thread);
 	pthread_mutex_lock(&s->lock);
+	keep_counts(s, link);
 	s->link = NULL;
 	pthread_mutex_unlock(&s->lock);
 	for (struct queue_node *n; (n = queue_pop(&link->control));)

@@ -25,13 +25,14 @@ struct bench_options {
 	uint32_t runs;     /* of each of the two that alternate */
 	bool quick;        /* small and once: for correctness */
 	const char *json;  /* NULL: none */
-	const char *words[4];
+	const char *words[5];
 };
 
 /* Each does one word. 0, or -errno after a line on standard error. */
 int bench_memory(const struct bench_options *options, struct report *report);
 int bench_device(const struct bench_options *options, struct report *report);
 int bench_downtime(const struct bench_options *options, struct report *report);
+int bench_switchover(const struct bench_options *options, struct report *report);
 int bench_footprint(const struct bench_options *options, struct report *report);
 
 /* Print "bench: WHAT: ERROR" and return @error, a negative errno. */

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-int child_start(struct child *child, int (*run)(void *arg), void *arg)
+int child_start(struct child *child, const char *name, int (*run)(void *arg), void *arg)
 {
 	pid_t parent = getpid();
 
@@ -24,6 +24,7 @@ int child_start(struct child *child, int (*run)(void *arg), void *arg)
 	/* The second look is for a parent that died before the first call. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent)
 		_exit(1);
+	prctl(PR_SET_NAME, name);
 	_exit(run(arg) ? 1 : 0);
 }
 

@@ -12,8 +12,9 @@ struct child {
 	pid_t pid; /* 0: none */
 };
 
-/* Run @run(@arg) in a process of its own, whose exit status is 0 if that returns 0. 0 or -errno. */
-int child_start(struct child *child, int (*run)(void *arg), void *arg);
+/* Run @run(@arg) in a process of its own, called @name (15 bytes are seen), whose exit status is 0
+ * if that returns 0. 0 or -errno. */
+int child_start(struct child *child, const char *name, int (*run)(void *arg), void *arg);
 
 /* Wait for its end, @timeout_ms at most, then kill it. 0; -ECHILD: it ended badly; -ETIMEDOUT.
  * @seconds (may be NULL): the processor time that it used. Does nothing if there is none. */

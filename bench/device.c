@@ -4,12 +4,11 @@
  * another process, against a plain relay over the same chain of sockets (relay.h). Once a device
  * that has stop-copy alone, once one that gives all of its state as initial bytes of a pre-copy.
  */
-#include <errno.h>
 #include <stdio.h>
 #include "bench/move.h"
 #include "bench/relay.h"
 #include "bench/report.h"
-#include "bench/simulated.h"
+#include "bench/simulated-move.h"
 
 #define VM_BYTES         (UINT64_C(1) << 20)
 #define PRECOPY_LIMIT_NS UINT64_C(50000000) /* small enough that pre-copy carries most */
@@ -30,20 +29,6 @@ struct columns {
 	struct series plain_cpu[MOVE_SIDES], cpu[MOVE_SIDES];
 };
 
-static void add_cpu(struct series *series, const struct meter *meters, double gib)
-{
-	for (int side = 0; side < MOVE_SIDES; side++)
-		series_add(&series[side], meter_seconds(&meters[side]) / gib);
-}
-
-static void init_meters(struct meter *meters, struct meter *of[MOVE_SIDES])
-{
-	for (int side = 0; side < MOVE_SIDES; side++) {
-		meter_init(&meters[side]);
-		of[side] = &meters[side];
-	}
-}
-
 static int run_relay(uint64_t size, struct columns *c, double *rate)
 {
 	double gib = (double)size / GIB;
@@ -51,66 +36,14 @@ static int run_relay(uint64_t size, struct columns *c, double *rate)
 	struct meter meters[MOVE_SIDES];
 	int r;
 
-	init_meters(meters, relay.meters);
+	meter_init_sides(meters, relay.meters);
 	r = relay_run(&relay);
 	if (r)
 		return r;
 	*rate = gib / relay.seconds;
 	series_add(&c->plain_rate, *rate);
-	add_cpu(c->plain_cpu, meters, gib);
+	series_add_cpu(c->plain_cpu, meters, gib);
 	return 0;
-}
-
-/* The hashes differ before and are the same after: the seeds were not. */
-static int move_between(struct move *move, struct simulated *sims)
-{
-	uint64_t before[MOVE_SIDES], after[MOVE_SIDES];
-	int r = 0;
-
-	for (int side = 0; side < MOVE_SIDES && !r; side++)
-		r = simulated_hash(&sims[side], &before[side]);
-	if (r)
-		return bench_fail(r, "a hash of a device's memory");
-	r = move_run(move);
-	for (int side = 0; side < MOVE_SIDES && !r; side++)
-		r = simulated_hash(&sims[side], &after[side]);
-	if (!r && (before[0] == before[1] || after[0] != before[0] || after[1] != before[0]))
-		return bench_fail(-EBADMSG, "the device's memory after the migration");
-	return r;
-}
-
-static int open_and_move(struct move *move, struct simulated *sims)
-{
-	struct vfm_device *devices[MOVE_SIDES];
-	int r = 0;
-
-	for (int side = 0; side < MOVE_SIDES && !r; side++) {
-		r = simulated_open(&sims[side], move->meters[side]);
-		devices[side] = sims[side].device;
-		move->devices[side] = &devices[side];
-	}
-	move->device_count = 1;
-	return r ? r : move_between(move, sims);
-}
-
-static int fork_and_move(struct move *move, uint64_t size, const struct variant *variant)
-{
-	struct simulated sims[MOVE_SIDES] = {{.fd = -1}, {.fd = -1}};
-	int r = 0, s;
-
-	for (int side = 0; side < MOVE_SIDES && !r; side++) {
-		struct simulated_kind kind = {size, (uint64_t)side + 1, variant->mig_flags};
-
-		r = simulated_fork(&sims[side], &kind);
-	}
-	if (!r)
-		r = open_and_move(move, sims);
-	for (int side = 0; side < MOVE_SIDES; side++) {
-		s = simulated_close(&sims[side]);
-		if (s && !r)
-			r = bench_fail(s, "a simulated device's end");
-	}
-	return r;
 }
 
 static int run_move(struct guest *guests, uint64_t size, const struct variant *variant,
@@ -122,13 +55,13 @@ static int run_move(struct guest *guests, uint64_t size, const struct variant *v
 	struct meter meters[MOVE_SIDES];
 	int r;
 
-	init_meters(meters, move.meters);
-	r = fork_and_move(&move, size, variant);
+	meter_init_sides(meters, move.meters);
+	r = simulated_move(&move, size, variant->mig_flags);
 	if (r)
 		return r;
 	*rate = gib / move.seconds;
 	series_add(&c->rate, *rate);
-	add_cpu(c->cpu, meters, gib);
+	series_add_cpu(c->cpu, meters, gib);
 	return 0;
 }
 

@@ -22,6 +22,9 @@ static const struct word {
 } words[] = {
 	{"memory", bench_memory},
 	{"device", bench_device},
+	{"downtime", bench_downtime},
+	{"switchover", bench_switchover},
+	{"footprint", bench_footprint},
 };
 
 static const struct option_row rows[] = {
@@ -40,11 +43,11 @@ static const struct option_row rows[] = {
 };
 
 static const struct options cli = {
-	.args = "[memory|device|downtime|footprint...]",
+	.args = "[memory|device|downtime|switchover|footprint...]",
 	.doc = "What a migration costs, measured on this machine.",
 	.rows = rows,
 	.row_count = ARRAY_SIZE(rows),
-	.arg_count = 4,
+	.arg_count = 5,
 	.args_offset = offsetof(struct bench_options, words),
 };
 
@@ -66,7 +69,9 @@ static int check_words(const struct bench_options *options)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(options->words) && options->words[i]; i++)
 		if (!find(options->words[i])) {
-			fprintf(stderr, "bench: \"%.64s\" is none of: memory, device, downtime, footprint\n",
+			fprintf(stderr,
+				"bench: \"%.64s\" is none of: memory, device, downtime, "
+				"switchover, footprint\n",
 				options->words[i]);
 			return -EINVAL;
 		}

@@ -14,20 +14,6 @@ struct columns {
 	struct series plain_cpu[MOVE_SIDES], cpu[MOVE_SIDES];
 };
 
-static void init_meters(struct meter *meters, struct meter *of[MOVE_SIDES])
-{
-	for (int side = 0; side < MOVE_SIDES; side++) {
-		meter_init(&meters[side]);
-		of[side] = &meters[side];
-	}
-}
-
-static void add_cpu(struct series *series, const struct meter *meters, double gib)
-{
-	for (int side = 0; side < MOVE_SIDES; side++)
-		series_add(&series[side], meter_seconds(&meters[side]) / gib);
-}
-
 static int run_plain(struct guest *guests, struct columns *c, double *rate)
 {
 	double gib = (double)guests[0].size / GIB;
@@ -35,7 +21,7 @@ static int run_plain(struct guest *guests, struct columns *c, double *rate)
 	struct meter meters[MOVE_SIDES];
 	int r;
 
-	init_meters(meters, plain.meters);
+	meter_init_sides(meters, plain.meters);
 	guest_clear(&guests[1], guests[1].size);
 	r = plain_run(&plain);
 	if (r)
@@ -45,7 +31,7 @@ static int run_plain(struct guest *guests, struct columns *c, double *rate)
 		return bench_fail(-EBADMSG, "memory after the plain copy");
 	*rate = gib / plain.seconds;
 	series_add(&c->plain_rate, *rate);
-	add_cpu(c->plain_cpu, meters, gib);
+	series_add_cpu(c->plain_cpu, meters, gib);
 	return 0;
 }
 
@@ -56,7 +42,7 @@ static int run_move(struct guest *guests, struct columns *c, double *rate)
 	struct meter meters[MOVE_SIDES];
 	int r;
 
-	init_meters(meters, move.meters);
+	meter_init_sides(meters, move.meters);
 	guest_clear(&guests[1], guests[1].size);
 	guests[0].running = true;
 	r = move_run(&move);
@@ -66,7 +52,7 @@ static int run_move(struct guest *guests, struct columns *c, double *rate)
 		return bench_fail(-EBADMSG, "memory after the migration");
 	*rate = gib / move.seconds;
 	series_add(&c->rate, *rate);
-	add_cpu(c->cpu, meters, gib);
+	series_add_cpu(c->cpu, meters, gib);
 	return 0;
 }
 

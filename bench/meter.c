@@ -60,6 +60,14 @@ void meter_init(struct meter *meter)
 	atomic_init(&meter->ns, 0);
 }
 
+void meter_init_sides(struct meter meters[2], struct meter *sides[2])
+{
+	for (int i = 0; i < 2; i++) {
+		meter_init(&meters[i]);
+		sides[i] = &meters[i];
+	}
+}
+
 int meter_start(struct meter *meter, void (*run)(void *arg), void *arg, void **thread)
 {
 	return create(meter, "bench", run, arg, thread);

@@ -15,6 +15,9 @@ struct meter {
 /* @meter must stay until the last thread was joined. */
 void meter_init(struct meter *meter);
 
+/* One for each side: @sides points to them. */
+void meter_init_sides(struct meter meters[2], struct meter *sides[2]);
+
 /* Start a thread of our own under the meter, and join it. 0 or -errno. */
 int meter_start(struct meter *meter, void (*run)(void *arg), void *arg, void **thread);
 void meter_join(struct meter *meter, void *thread);

@@ -17,6 +17,8 @@ static void complain(const char *side, const struct vfm_error *error)
 static void side_options(const struct move *move, enum move_side side, struct vfm_options *options)
 {
 	vfm_options_init(options);
+	if (move->options)
+		*options = *move->options;
 	options->downtime_limit_ns = move->downtime_limit_ns;
 	options->threads = &move->meters[side]->hooks;
 }
@@ -49,6 +51,8 @@ static int finish_source(struct move *move, struct vfm_source *source, int r)
 		r = vfm_source_wait(source);
 	vfm_source_get_downtime(source, &move->predicted, &move->measured);
 	vfm_source_get_error(source, &error);
+	if (move->options)
+		move->report = vfm_source_report_json(source);
 	if (r)
 		complain("source", &error);
 	return r;

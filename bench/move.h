@@ -16,9 +16,11 @@ struct move {
 	unsigned device_count;
 	uint64_t downtime_limit_ns;
 	struct meter *meters[MOVE_SIDES];
+	const struct vfm_options *options; /* of both sides, but for the above; NULL: the defaults */
 	/* Out. */
 	double seconds; /* from the start until both sides had ended */
 	struct vfm_downtime predicted, measured;
+	char *report; /* the source's, only if there were options; to be freed */
 };
 
 /* 0, or -errno after a line on standard error. */

@@ -7,7 +7,7 @@
 #include "bench/guest.h"
 #include "bench/meter.h"
 
-#define PLAIN_CALL_BYTES (512u << 10) /* of one system call: as the engine has it, and the best here */
+#define PLAIN_CALL_BYTES (512u << 10) /* of one system call: an engine's frame has as much */
 
 struct plain {
 	/* In. */

@@ -206,6 +206,14 @@ static int start_side(struct side *side, struct meter *meter)
 
 /* ---- all of it ---- */
 
+/* As the vfio-user client and the simulated device do, so that a block goes in few portions. */
+static void grow_send_buffer(int fd)
+{
+	int bytes = (int)(2 * RELAY_BLOCK_BYTES);
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+}
+
 /* What the taker says, in time. */
 static int expect(int fd, char what)
 {
@@ -276,12 +284,14 @@ int relay_run(struct relay *relay)
 		close(fds[1]);
 		return bench_fail(r, "a socket pair");
 	}
+	grow_send_buffer(fds[1]);
+	grow_send_buffer(fds[2]);
 	struct end giver = {fds[1], relay->size, true, {fds[0], fds[2], fds[3]}};
 	struct end taker = {fds[3], relay->size, false, {fds[0], fds[1], fds[2]}};
 
-	r = child_start(&children[0], run_end, &giver);
+	r = child_start(&children[0], "bench-giver", run_end, &giver);
 	if (!r)
-		r = child_start(&children[1], run_end, &taker);
+		r = child_start(&children[1], "bench-taker", run_end, &taker);
 	close(fds[1]);
 	close(fds[3]);
 	if (!r)

@@ -4,6 +4,7 @@
 #define BENCH_SERIES_H
 
 #include "bench/bench.h"
+#include "bench/meter.h"
 
 struct series {
 	unsigned count;
@@ -14,6 +15,13 @@ static inline void series_add(struct series *series, double value)
 {
 	if (series->count < BENCH_RUNS_MAX)
 		series->values[series->count++] = value;
+}
+
+/* Seconds of processor time per GiB of both sides, a series each. */
+static inline void series_add_cpu(struct series series[2], const struct meter meters[2], double gib)
+{
+	for (int i = 0; i < 2; i++)
+		series_add(&series[i], meter_seconds(&meters[i]) / gib);
 }
 
 /* All 0 for an empty series. */

@@ -19,6 +19,20 @@ struct serving {
 	int fd, peer;
 };
 
+static void fill(struct sim_options *device, const struct simulated_kind *kind)
+{
+	if (kind->options) {
+		*device = *kind->options;
+	} else {
+		sim_options_init(device);
+		device->state_size = device->initial_size = kind->state_size;
+		device->mig_flags = kind->mig_flags;
+		device->dirty_rate = 0;
+		device->dma_rate = 0;
+	}
+	device->seed = kind->seed;
+}
+
 static int serve(void *arg)
 {
 	struct serving *serving = arg;
@@ -29,12 +43,7 @@ static int serve(void *arg)
 
 	signal(SIGPIPE, SIG_IGN);
 	close(serving->peer); /* or the server would never see its client leave */
-	sim_options_init(&device);
-	device.state_size = device.initial_size = serving->kind->state_size;
-	device.seed = serving->kind->seed;
-	device.mig_flags = serving->kind->mig_flags;
-	device.dirty_rate = 0;
-	device.dma_rate = 0;
+	fill(&device, serving->kind);
 	sim_server_options_init(&server);
 	server.fd = serving->fd;
 	r = sim_server_run(&device, &server, why);
@@ -49,11 +58,12 @@ int simulated_fork(struct simulated *simulated, const struct simulated_kind *kin
 	int fds[2], r;
 
 	*simulated = (struct simulated){.fd = -1};
+	snprintf(simulated->name, sizeof(simulated->name), "%s", kind->name ? kind->name : "sim0");
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
 		return bench_fail(-errno, "a socket pair");
 	serving.fd = fds[1];
 	serving.peer = fds[0];
-	r = child_start(&simulated->server, serve, &serving);
+	r = child_start(&simulated->server, "bench-sim", serve, &serving);
 	close(fds[1]);
 	if (r) {
 		close(fds[0]);
@@ -76,7 +86,7 @@ int simulated_open(struct simulated *simulated, struct meter *meter)
 	if (r)
 		return bench_fail(r, why);
 	simulated->fd = -1;
-	r = vfm_device_new_vfio_user(simulated->client, "sim0", &simulated->device);
+	r = vfm_device_new_vfio_user(simulated->client, simulated->name, &simulated->device);
 	return r ? bench_fail(r, "making a device of the simulated one") : 0;
 }
 
@@ -84,8 +94,11 @@ int simulated_close(struct simulated *simulated)
 {
 	vfm_device_free(simulated->device);
 	vfm_vfio_user_free(simulated->client);
-	if (simulated->fd >= 0)
+	/* The other server has a copy of it: closing alone would end nothing. */
+	if (simulated->fd >= 0) {
+		shutdown(simulated->fd, SHUT_RDWR);
 		close(simulated->fd);
+	}
 	*simulated = (struct simulated){.server = simulated->server, .fd = -1};
 	return child_finish(&simulated->server, SERVER_END_MS, NULL);
 }

@@ -6,12 +6,14 @@
 #include <vfio-migrate/vfio-user.h>
 #include "bench/child.h"
 #include "bench/meter.h"
+#include "sim/core.h"
 
 struct simulated {
 	struct child server;
 	int fd; /* to the server, until there is a client; -1: none */
 	struct vfm_vfio_user *client;
 	struct vfm_device *device;
+	char name[16]; /* of the device */
 };
 
 /* What the server shall be. */
@@ -19,6 +21,8 @@ struct simulated_kind {
 	uint64_t state_size;
 	uint64_t seed;
 	uint32_t mig_flags;
+	const char *name;                  /* NULL: "sim0" */
+	const struct sim_options *options; /* instead of size and flags; NULL: none */
 };
 
 /* First the processes, while this one has no threads; then, for each, client and device, whose

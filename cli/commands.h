@@ -6,6 +6,7 @@
 
 int demo_main(int argc, char **argv);
 int migrate_main(int argc, char **argv);
+int replay_main(int argc, char **argv);
 int sim_main(int argc, char **argv); /* sim/ */
 int vm_main(int argc, char **argv);  /* vmm/ */
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "base/text.h"
 #include "exit.h"
 #include "field.h"
 #include "interrupt.h"
@@ -56,7 +57,12 @@ static int read_numbers(struct json_object *from, struct vfm_progress *to)
 		.bandwidth = field_u64(from, "bandwidth", 0),
 		.dirty_rate = field_u64(from, "dirty-rate", 0),
 		.predicted_downtime_ns = field_u64(from, "predicted-downtime-ns", VFM_SIZE_UNKNOWN),
+		.pending_acks = (unsigned)field_u64(from, "pending-acks", 0),
+		.switchover_attempts = (unsigned)field_u64(from, "switchover-attempts", 0),
 	};
+	snprintf(to->waiting_for, sizeof(to->waiting_for), "%s",
+		 field_text(from, "waiting-for", ""));
+	text_make_printable(to->waiting_for);
 	return 0;
 }
 

@@ -15,7 +15,7 @@
 #include "interrupt.h"
 
 #define SELF        "/proc/self/exe"
-#define ARGS_MAX    32
+#define ARGS_MAX    128
 #define ARG_MAX_LEN 192
 #define POLL_MS     10
 #define LOG_LINES   8
@@ -54,6 +54,18 @@ PRINTF(2, 3) static void add(struct line *line, const char *format, ...)
 	va_end(args);
 	line->argv[line->count] = line->text[line->count];
 	line->argv[++line->count] = NULL;
+}
+
+static void add_words(struct line *line, const char *words)
+{
+	size_t length;
+
+	for (words = words ? words : ""; *words; words += length) {
+		words += strspn(words, " ");
+		length = strcspn(words, " ");
+		if (length)
+			add(line, "%.*s", (int)length, words);
+	}
 }
 
 static void path_of(const struct lab *lab, enum lab_end end, const char *what,
@@ -116,24 +128,97 @@ static int connect_control(struct lab *lab, struct lab_side *side, const char *p
 	}
 }
 
-static int start_sim(struct lab *lab, enum lab_end end)
+unsigned lab_devices(const struct lab_config *config)
 {
-	const struct lab_config *config = &lab->config;
-	struct process *process = &lab->side[end].sim;
-	char socket[LAB_PATH_MAX + 32];
-	struct line line = {.count = 0};
-	int rc;
+	return config->devices ? config->devices : 1;
+}
 
-	path_of(lab, end, "sim", socket);
-	add(&line, "%s", config->program ? config->program : SELF);
+const char *lab_personality(const struct lab_config *config, unsigned i)
+{
+	return config->personalities ? config->personality[i % config->personalities] : NULL;
+}
+
+static void device_path(const struct lab *lab, enum lab_end end, unsigned i,
+			char path[LAB_PATH_MAX + 32])
+{
+	char what[16];
+
+	snprintf(what, sizeof(what), "sim%u", i);
+	path_of(lab, end, what, path);
+}
+
+static void add_sim_options(const struct lab_config *config, enum lab_end end, unsigned i,
+			    struct line *line)
+{
+	const char *personality = lab_personality(config, i);
+
+	if (personality)
+		add(line, "--personality=%s", personality);
+	if (config->state_size)
+		add(line, "--state-size=%" PRIu64, config->state_size);
+	if (config->initial_size != UINT64_MAX)
+		add(line, "--initial-size=%" PRIu64, config->initial_size);
+	add(line, "--dirty-rate=%" PRIu64, config->state_dirty_rate);
+	if (!(config->silent >> i & 1))
+		add(line, "--dma-rate=%" PRIu32, config->dma_rate);
+	add_words(line, config->sim_option[end]);
+}
+
+int lab_check_sim(const struct lab_config *config, enum lab_end end, unsigned i, const char *name,
+		  int (*check)(int argc, char **argv))
+{
+	struct line line = {.count = 0};
+
+	add(&line, "%s", name);
+	add(&line, "--socket=checked");
+	add_sim_options(config, end, i, &line);
+	return line.overflow ? -E2BIG : check((int)line.count, line.argv);
+}
+
+static int start_sim(struct lab *lab, enum lab_end end, unsigned i)
+{
+	struct process *process = &lab->side[end].sim[i];
+	char socket[LAB_PATH_MAX + 32], what[16] = "device";
+	struct line line = {.count = 0};
+
+	if (lab_devices(&lab->config) > 1)
+		snprintf(what, sizeof(what), "device%u", i);
+	device_path(lab, end, i, socket);
+	add(&line, "%s", lab->config.program ? lab->config.program : SELF);
 	add(&line, "sim");
 	add(&line, "--socket=%s", socket);
-	add(&line, "--state-size=%" PRIu64, config->state_size);
-	add(&line, "--initial-size=%" PRIu64, config->initial_size);
-	add(&line, "--dirty-rate=%" PRIu64, config->state_dirty_rate);
-	add(&line, "--dma-rate=%" PRIu32, config->dma_rate);
-	rc = spawn(lab, end, "device", process, &line);
-	return rc ? rc : wait_until_it_listens(lab, process);
+	add_sim_options(&lab->config, end, i, &line);
+	return spawn(lab, end, what, process, &line);
+}
+
+/* All at once, since each takes its time to touch its memory. */
+static int start_sims(struct lab *lab, enum lab_end end)
+{
+	unsigned i, count = lab_devices(&lab->config);
+	int rc = 0;
+
+	if (count > LAB_DEVICES_MAX)
+		return fail(lab, -ERANGE, "at most %d devices", LAB_DEVICES_MAX);
+	for (i = 0; i < count && !rc; i++)
+		rc = start_sim(lab, end, i);
+	for (i = 0; i < count && !rc; i++)
+		rc = wait_until_it_listens(lab, &lab->side[end].sim[i]);
+	return rc;
+}
+
+static void add_devices(struct lab *lab, enum lab_end end, struct line *line)
+{
+	const char *other = end == LAB_DESTINATION ? lab->config.other_device : NULL;
+	char socket[LAB_PATH_MAX + 32];
+	unsigned i;
+
+	for (i = 0; i < lab_devices(&lab->config); i++) {
+		device_path(lab, end, i, socket);
+		if (i || !other)
+			add(line, "--device=%s,name=dev%u", socket, i);
+		else if (*other)
+			add(line, "--device=%s,name=%s", socket, other);
+	}
 }
 
 static void add_vm_options(struct lab *lab, enum lab_end end, struct line *line)
@@ -159,18 +244,17 @@ static void add_vm_options(struct lab *lab, enum lab_end end, struct line *line)
 static int start_vm(struct lab *lab, enum lab_end end)
 {
 	struct lab_side *side = &lab->side[end];
-	char device[LAB_PATH_MAX + 32], control[LAB_PATH_MAX + 32];
-	const char *other = end == LAB_DESTINATION ? lab->config.other_device : NULL;
+	char control[LAB_PATH_MAX + 32];
 	struct line line = {.count = 0};
 	int rc;
 
-	path_of(lab, end, "sim", device);
 	path_of(lab, end, "qmp", control);
 	add(&line, "%s", lab->config.program ? lab->config.program : SELF);
 	add(&line, "vm");
-	add(&line, "--device=%s,name=%s", device, other ? other : LAB_DEVICE);
+	add_devices(lab, end, &line);
 	add(&line, "--control=%s", control);
 	add_vm_options(lab, end, &line);
+	add_words(&line, lab->config.vm_option[end]);
 	rc = spawn(lab, end, "VM", &side->vm, &line);
 	return rc ? rc : connect_control(lab, side, control);
 }
@@ -208,13 +292,46 @@ int lab_start(struct lab *lab, const struct lab_config *config)
 {
 	int rc;
 
-	*lab = (struct lab){.config = *config};
+	memset(lab, 0, sizeof(*lab));
+	lab->config = *config;
 	rc = make_dir(lab);
 	for (unsigned end = 0; end < LAB_ENDS && !rc; end++)
-		rc = start_sim(lab, end);
+		rc = start_sims(lab, end);
 	for (unsigned end = 0; end < LAB_ENDS && !rc; end++)
 		rc = start_vm(lab, end);
 	return rc ? rc : ask_address(lab);
+}
+
+static void stop_side(struct lab_side *side)
+{
+	unsigned i;
+
+	qmp_client_free(side->qmp);
+	side->qmp = NULL;
+	process_stop(&side->vm, LAB_STOP_MS);
+	for (i = 0; i < LAB_DEVICES_MAX; i++)
+		process_stop(&side->sim[i], LAB_STOP_MS);
+}
+
+static int renew(struct lab *lab, enum lab_end end)
+{
+	int rc;
+
+	stop_side(&lab->side[end]);
+	rc = start_sims(lab, end);
+	return rc ? rc : start_vm(lab, end);
+}
+
+int lab_renew_destination(struct lab *lab)
+{
+	int rc = renew(lab, LAB_DESTINATION);
+
+	return rc ? rc : ask_address(lab);
+}
+
+int lab_renew_source(struct lab *lab)
+{
+	return renew(lab, LAB_SOURCE);
 }
 
 /* Only files of ours are in it, and no directories. */
@@ -234,13 +351,8 @@ void lab_stop(struct lab *lab)
 {
 	unsigned end;
 
-	for (end = 0; end < LAB_ENDS; end++) {
-		qmp_client_free(lab->side[end].qmp);
-		lab->side[end].qmp = NULL;
-		process_stop(&lab->side[end].vm, LAB_STOP_MS);
-	}
 	for (end = 0; end < LAB_ENDS; end++)
-		process_stop(&lab->side[end].sim, LAB_STOP_MS);
+		stop_side(&lab->side[end]);
 	if (*lab->dir)
 		remove_dir(lab->dir);
 	lab->dir[0] = '\0';
@@ -260,10 +372,11 @@ static void show_casualty(struct process *process, FILE *out)
 
 void lab_show_casualties(struct lab *lab, FILE *out)
 {
-	unsigned end;
+	unsigned end, i;
 
 	for (end = 0; end < LAB_ENDS; end++) {
-		show_casualty(&lab->side[end].sim, out);
+		for (i = 0; i < LAB_DEVICES_MAX; i++)
+			show_casualty(&lab->side[end].sim[i], out);
 		show_casualty(&lab->side[end].vm, out);
 	}
 }

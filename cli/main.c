@@ -21,6 +21,7 @@ static const struct command {
 	{"sim", sim_main, "be a simulated device (a vfio-user server)"},
 	{"vm", vm_main, "run a guest with devices, or wait for one to come in"},
 	{"migrate", migrate_main, "start, follow, cancel a migration of a running VM"},
+	{"replay", replay_main, "decide again on a recorded migration when to switch over"},
 };
 
 static const struct command *find(const char *name)

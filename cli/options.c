@@ -44,6 +44,21 @@ static int read_text(const char *name, const char *text, const char **out, char 
 	return 0;
 }
 
+static int read_one_more(const char *name, const char *text, struct option_list *out, char *why)
+{
+	int ret;
+
+	if (out->count == OPTION_LIST_MAX) {
+		snprintf(why, PARSE_WHY_MAX, "%s: given too often: at most %d times", name,
+			 OPTION_LIST_MAX);
+		return -EINVAL;
+	}
+	ret = read_text(name, text, &out->text[out->count], why);
+	if (!ret)
+		out->count++;
+	return ret;
+}
+
 static int read_value(const struct option_row *row, const char *text, void *out, char *why)
 {
 	char name[64];
@@ -62,6 +77,8 @@ static int read_value(const struct option_row *row, const char *text, void *out,
 		return read_word(row, name, text, out, why);
 	case OPTION_TEXT:
 		return read_text(name, text, out, why);
+	case OPTION_LIST:
+		return read_one_more(name, text, out, why);
 	case OPTION_FLAG:
 		*(bool *)out = true;
 		return 0;

@@ -11,7 +11,8 @@
 #include <stdint.h>
 
 #define OPTIONS_ROWS_MAX 32
-#define OPTIONS_ARGS_MAX 4
+#define OPTIONS_ARGS_MAX 5
+#define OPTION_LIST_MAX  64
 
 enum option_kind {
 	OPTION_SIZE,     /* uint64_t, bytes */
@@ -20,7 +21,13 @@ enum option_kind {
 	OPTION_U32,      /* uint32_t */
 	OPTION_WORD,     /* unsigned: the place of the value among words */
 	OPTION_TEXT,     /* const char *: the argument itself, not empty */
+	OPTION_LIST,     /* struct option_list: the same, each time that it is given */
 	OPTION_FLAG,     /* bool, takes no value */
+};
+
+struct option_list {
+	unsigned count;
+	const char *text[OPTION_LIST_MAX];
 };
 
 struct option_row {

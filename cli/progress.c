@@ -11,6 +11,7 @@
 
 #define WIDTH_PLAIN   132u /* where there is no terminal that could wrap */
 #define WIDTH_UNKNOWN 80u
+#define WIDTH_REASON  30u  /* numbers make room for as much of why it waits */
 #define WIDTH_LABELS  116u /* from here on there is room for whole labels, whatever the numbers */
 
 /* A number on the line. Its place in the array below is its place on the line. */
@@ -68,6 +69,14 @@ static size_t join(char *line, const struct part *parts, bool labels, unsigned r
 	return used;
 }
 
+/* Why it waits, without the numbers that stand on the line anyway. */
+static const char *brief(const char *why)
+{
+	const char *largest = strstr(why, "mostly ");
+
+	return largest ? largest : why;
+}
+
 char *progress_format(char line[PROGRESS_LINE_MAX], const struct vfm_progress *numbers,
 		      unsigned width)
 {
@@ -80,11 +89,17 @@ char *progress_format(char line[PROGRESS_LINE_MAX], const struct vfm_progress *n
 		[DIRTY] = {"dirty ", "dirty ", 6, ""},
 		[DOWNTIME] = {"downtime ~", "~", 1, ""},
 	};
-	unsigned rank = PARTS;
+	const char *reason = numbers->stage == VFM_STAGE_PRECOPY ? brief(numbers->waiting_for) : "";
+	unsigned rank = PARTS, room = MIN((unsigned)strlen(reason), WIDTH_REASON) + (*reason ? 2 : 0);
+	size_t used;
 
 	fill(parts, numbers);
-	while (join(line, parts, width >= WIDTH_LABELS, rank) > width && rank > 1)
+	room = width > room ? width - room : 0;
+	while (join(line, parts, width >= WIDTH_LABELS, rank) > room && rank > 1)
 		rank--;
+	used = strlen(line);
+	if (*reason)
+		snprintf(line + used, PROGRESS_LINE_MAX - used, "  %s", reason);
 	if (strlen(line) > width)
 		line[width] = '\0';
 	return line;

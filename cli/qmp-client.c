@@ -224,11 +224,23 @@ int qmp_client_event(struct qmp_client *client, int timeout_ms, struct json_obje
 
 /* Commands */
 
+/* In one piece: a VM that is told to quit may be gone before a second one is sent. */
+static int send_line(struct qmp_client *client, const char *text, uint64_t deadline)
+{
+	char *line = NULL;
+	int rc, length = text ? asprintf(&line, "%s\n", text) : -1;
+
+	if (length < 0)
+		return fail(client, -ENOMEM, "no memory for a command");
+	rc = write_all(client, line, (size_t)length, deadline);
+	free(line);
+	return rc;
+}
+
 static int send_command(struct qmp_client *client, const char *command,
 			struct json_object *arguments, uint64_t deadline)
 {
 	struct json_object *request = json_object_new_object();
-	const char *text;
 	int rc;
 
 	if (!request) {
@@ -238,11 +250,8 @@ static int send_command(struct qmp_client *client, const char *command,
 	json_object_object_add(request, "execute", json_object_new_string(command));
 	if (arguments)
 		json_object_object_add(request, "arguments", arguments);
-	text = json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN);
-	rc = text ? write_all(client, text, strlen(text), deadline)
-		  : fail(client, -ENOMEM, "no memory for a command");
-	if (!rc)
-		rc = write_all(client, "\n", 1, deadline);
+	rc = send_line(client, json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN),
+		       deadline);
 	json_object_put(request);
 	return rc;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "table.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -80,24 +81,76 @@ static void print_memory(FILE *out, struct json_object *report)
 		units_count(zero, field_u64(report, "memory.zero_pages", 0)));
 }
 
+static struct json_object *list(struct json_object *from, const char *path, size_t *count)
+{
+	struct json_object *found = field_find(from, path);
+
+	*count = json_object_is_type(found, json_type_array) ? json_object_array_length(found) : 0;
+	return found;
+}
+
+/* On the way to STOP_COPY, from when the guest had stopped. */
+static bool stops(const char *from, const char *to)
+{
+	return strcmp(from, "STOP_COPY") && strcmp(to, "PRE_COPY") && strcmp(to, "RUNNING");
+}
+
+/* On the way to RUNNING, from when the device had loaded. */
+static bool starts(const char *from, const char *to)
+{
+	return !strcmp(to, "RUNNING") || (!strcmp(from, "STOP") && !strcmp(to, "RUNNING_P2P"));
+}
+
+/* The time of those of a device's transitions on one side. */
+static double arcs_ms(struct json_object *device, const char *side,
+		      bool (*counts)(const char *from, const char *to))
+{
+	struct json_object *arcs, *arc;
+	double sum = 0;
+	size_t i, count;
+
+	arcs = list(device, "arcs", &count);
+	for (i = 0; i < count; i++) {
+		arc = json_object_array_get_idx(arcs, i);
+		if (!strcmp(field_text(arc, "side", ""), side) &&
+		    counts(field_text(arc, "from", ""), field_text(arc, "to", "")))
+			sum += field_number(arc, "ms", 0);
+	}
+	return sum;
+}
+
+/* "dev0 (mlx5)", where the personality is known. */
+static const char *device_title(struct json_object *device, char *buffer, size_t size)
+{
+	const char *personality = field_text(device, "personality", "");
+
+	snprintf(buffer, size, "%.24s%s%.16s%s", field_text(device, "name", "?"),
+		 *personality ? " (" : "", personality, *personality ? ")" : "");
+	return buffer;
+}
+
 static void print_device(FILE *out, struct json_object *device)
 {
-	char before[UNITS_SIZE], after[UNITS_SIZE], load[UNITS_SIZE];
+	char before[UNITS_SIZE], after[UNITS_SIZE], load[UNITS_SIZE], here[UNITS_SIZE];
+	char there[UNITS_SIZE], title[64];
 
-	fprintf(out, "  device  %s\n    sent %s while running, %s while stopped; loaded in %s\n",
-		field_text(device, "name", "?"),
+	fprintf(out, "  %-16s %9s %9s %8s %8s %8s %4u %7u\n",
+		device_title(device, title, sizeof(title)),
 		units_bytes(before, field_u64(device, "precopy_bytes", 0)),
 		units_bytes(after, field_u64(device, "stopcopy_bytes", 0)),
-		units_ms(load, field_number(device, "load_ms", NOT_KNOWN)));
+		units_ms(load, field_number(device, "load_ms", NOT_KNOWN)),
+		units_ms(here, arcs_ms(device, "source", stops)),
+		units_ms(there, arcs_ms(device, "destination", starts)),
+		(unsigned)field_u64(device, "acks", 0), (unsigned)field_u64(device, "reinits", 0));
 }
 
 static void print_arcs(FILE *out, struct json_object *device)
 {
-	struct json_object *arcs = field_find(device, "arcs"), *arc;
-	size_t i, count = json_object_is_type(arcs, json_type_array) ?
-			  json_object_array_length(arcs) : 0;
+	struct json_object *arcs, *arc;
 	char ms[UNITS_SIZE];
+	size_t i, count;
 
+	arcs = list(device, "arcs", &count);
 	for (i = 0; i < count; i++) {
 		arc = json_object_array_get_idx(arcs, i);
 		fprintf(out, "    %-11s  %12s -> %-12s  %9s\n", field_text(arc, "side", "?"),
@@ -106,16 +159,37 @@ static void print_arcs(FILE *out, struct json_object *device)
 	}
 }
 
+/* Each transition of a single one; of several, that is the report's. */
 static void print_devices(FILE *out, struct json_object *report)
 {
-	struct json_object *devices = field_find(report, "devices"), *device;
-	size_t i, count = json_object_is_type(devices, json_type_array) ?
-			  json_object_array_length(devices) : 0;
+	struct json_object *devices;
+	size_t i, count;
 
+	devices = list(report, "devices", &count);
+	if (count)
+		fprintf(out, "\n  %-16s %9s %9s %8s %8s %8s %4s %7s\n", "device", "running",
+			"stopped", "load", "stop", "start", "acks", "reinits");
+	for (i = 0; i < count; i++)
+		print_device(out, json_object_array_get_idx(devices, i));
+	if (count == 1)
+		print_arcs(out, json_object_array_get_idx(devices, 0));
+}
+
+/* Switchovers that were taken back, with what each cost the guest. */
+static void print_attempts(FILE *out, struct json_object *report)
+{
+	char at[UNITS_SIZE], cost[UNITS_SIZE];
+	struct json_object *attempts, *attempt;
+	size_t i, count;
+
+	attempts = list(report, "switchover_attempts", &count);
 	for (i = 0; i < count; i++) {
-		device = json_object_array_get_idx(devices, i);
-		print_device(out, device);
-		print_arcs(out, device);
+		attempt = json_object_array_get_idx(attempts, i);
+		fprintf(out, "%s  taken back at %s: %s had new initial bytes; the guest stood still "
+			     "for %s\n",
+			i ? "" : "\n", units_ms(at, field_number(attempt, "at_ms", NOT_KNOWN)),
+			field_text(attempt, "device", "?"),
+			units_ms(cost, field_number(attempt, "cost_ms", NOT_KNOWN)));
 	}
 }
 
@@ -176,6 +250,7 @@ void table_print(FILE *out, struct json_object *report, double limit_ms)
 	print_error(out, report);
 	print_reasons(out, report);
 	print_downtime(out, report, limit_ms);
+	print_attempts(out, report);
 	print_memory(out, report);
 	print_devices(out, report);
 }

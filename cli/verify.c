@@ -94,6 +94,18 @@ static bool judge_ring_of(const char *side, const struct verify_device *device, 
 	return true;
 }
 
+/* One that does no DMA: it wrote nothing, and counts on. */
+static bool judge_silent(const struct verify *verify, unsigned i, char *text)
+{
+	const struct verify_device *device = &verify->destination.stopped.device[i];
+
+	if (device->counter || verify->source.stopped.device[i].counter)
+		return refuse(text, "%s: records of a device that does no DMA", device->name);
+	if (verify->destination.live.doorbells[i] <= verify->source.live.doorbells[i])
+		return refuse(text, "%s: no doorbell on the destination", device->name);
+	return accept(text, "%s does no DMA, and counts its doorbells on", device->name);
+}
+
 static bool judge_ring(const struct verify *verify, char *text)
 {
 	char count[UNITS_SIZE];
@@ -105,6 +117,11 @@ static bool judge_ring(const struct verify *verify, char *text)
 		const struct verify_device *before = &verify->source.stopped.device[i];
 		const struct verify_device *after = &verify->destination.stopped.device[i];
 
+		if (verify->silent >> i & 1) {
+			if (!judge_silent(verify, i, text))
+				return false;
+			continue;
+		}
 		if (!judge_ring_of("source", before, text) ||
 		    !judge_ring_of("destination", after, text))
 			return false;
@@ -184,6 +201,59 @@ static bool judge_heartbeat(const struct verify *verify, char *text)
 		      units_count(now, verify->destination.live.heartbeat[0]));
 }
 
+static bool judge_peer_of(const char *side, const char *name, const struct verify_peer *peer,
+			  char *text)
+{
+	if (!peer->known)
+		return refuse(text, "%s: not to be asked on the %s", name, side);
+	if (peer->late)
+		return refuse(text, "%s: %" PRIu64 " writes came late on the %s", name, peer->late,
+			      side);
+	if (!peer->sent || !peer->seen)
+		return refuse(text, "%s: no write %s it on the %s", name,
+			      peer->sent ? "reached" : "left", side);
+	return true;
+}
+
+static bool judge_peer(const struct verify *verify, unsigned i, char *text)
+{
+	const struct verify_device *before = &verify->source.stopped.device[i];
+	const struct verify_device *after = &verify->destination.stopped.device[i];
+	const struct verify_peer *now = &verify->destination.live.peer[i];
+
+	if (!judge_peer_of("source", before->name, &before->peer, text) ||
+	    !judge_peer_of("destination", before->name, &after->peer, text) ||
+	    !judge_peer_of("destination", before->name, now, text))
+		return false;
+	if (before->peer.arrived != before->peer.sent || after->peer.arrived != after->peer.sent ||
+	    after->peer.sent != before->peer.sent)
+		return refuse(text,
+			      "%s: wrote %" PRIu64 ", arrived %" PRIu64 " on the source; %" PRIu64
+			      " and %" PRIu64 " on the destination",
+			      before->name, before->peer.sent, before->peer.arrived, after->peer.sent,
+			      after->peer.arrived);
+	if (now->sent <= after->peer.sent)
+		return refuse(text, "%s: no new write on the destination", before->name);
+	return true;
+}
+
+static bool judge_p2p(const struct verify *verify, char *text)
+{
+	uint64_t writes = 0;
+	char count[UNITS_SIZE];
+	unsigned i;
+
+	if (!same_devices(verify, text))
+		return false;
+	for (i = 0; i < verify->source.stopped.devices; i++) {
+		if (!judge_peer(verify, i, text))
+			return false;
+		writes += verify->source.stopped.device[i].peer.sent;
+	}
+	return accept(text, "%s writes to other devices, and none came late",
+		      units_count(count, writes));
+}
+
 static const struct {
 	const char *name;
 	judge_fn *judge;
@@ -193,7 +263,13 @@ static const struct {
 	[VERIFY_RING] = {"ring", judge_ring},
 	[VERIFY_GUEST] = {"guest", judge_guest},
 	[VERIFY_HEARTBEAT] = {"heartbeat", judge_heartbeat},
+	[VERIFY_P2P] = {"p2p", judge_p2p},
 };
+
+static bool asked_for(const struct verify *verify, unsigned check)
+{
+	return check != VERIFY_P2P || verify->p2p;
+}
 
 void verify_judge(struct verify *verify)
 {
@@ -202,6 +278,8 @@ void verify_judge(struct verify *verify)
 	for (i = 0; i < VERIFY_CHECKS; i++) {
 		struct verify_result *result = &verify->result[i];
 
+		if (!asked_for(verify, i))
+			continue;
 		result->known = true;
 		result->held = checks[i].judge(verify, result->text);
 	}
@@ -212,7 +290,7 @@ bool verify_held(const struct verify *verify)
 	unsigned i;
 
 	for (i = 0; i < VERIFY_CHECKS; i++)
-		if (!verify->result[i].held)
+		if (asked_for(verify, i) && !verify->result[i].held)
 			return false;
 	return true;
 }
@@ -222,11 +300,14 @@ void verify_add_to(const struct verify *verify, struct json_object *report)
 	struct json_object *verified = json_object_new_object();
 	unsigned i;
 
-	for (i = 0; i < VERIFY_CHECKS; i++)
+	for (i = 0; i < VERIFY_CHECKS; i++) {
+		if (!asked_for(verify, i))
+			continue;
 		json_object_object_add(verified, checks[i].name,
 				       verify->result[i].known
 					       ? json_object_new_boolean(verify->result[i].held)
 					       : NULL);
+	}
 	json_object_object_add(report, "verified", verified);
 }
 

@@ -26,11 +26,21 @@
 #define VERIFY_WHY_MAX     256
 #define VERIFY_WAIT_MS     30000 /* for a guest to get work done */
 
+/* Devices that write to each other (verify->p2p). */
+struct verify_peer {
+	bool known;
+	uint64_t sent;    /* writes to the next device */
+	uint64_t arrived; /* of them, as the next device's memory shows */
+	uint64_t seen;    /* writes of others that came while they were allowed */
+	uint64_t late;    /* and after all had promised to be quiet */
+};
+
 struct verify_device {
 	char name[64];
 	char hash[VERIFY_HASH_MAX]; /* "" : it could not be asked */
 	uint64_t counter;           /* records, says the device */
 	uint64_t ring;              /* records, says the last record in the ring: its number + 1 */
+	struct verify_peer peer;
 };
 
 /* A VM as its switchover found it, vCPUs and devices stopped. */
@@ -54,6 +64,8 @@ struct verify_live {
 	uint64_t heartbeat[VERIFY_CPUS_MAX];
 	uint64_t pages[VERIFY_CPUS_MAX];      /* of the working set, checked and rewritten */
 	uint64_t records[VERIFY_DEVICES_MAX]; /* of the ring, checked */
+	uint64_t doorbells[VERIFY_DEVICES_MAX]; /* that the guest rang, and the device counted */
+	struct verify_peer peer[VERIFY_DEVICES_MAX];
 };
 
 struct verify_seen {
@@ -67,6 +79,7 @@ enum verify_check {
 	VERIFY_RING,
 	VERIFY_GUEST,
 	VERIFY_HEARTBEAT,
+	VERIFY_P2P,
 	VERIFY_CHECKS,
 };
 
@@ -77,6 +90,8 @@ struct verify_result {
 };
 
 struct verify {
+	uint64_t silent; /* bit i: device i does no DMA; its doorbells stand for its ring */
+	bool p2p;        /* devices write to each other; else that check is not made */
 	struct verify_seen source;
 	struct verify_seen destination;
 	struct verify_result result[VERIFY_CHECKS];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Config space: a type 0 header with two memory BARs and one MSI-X capability. */
+/* Config space: a type 0 header with three memory BARs and one MSI-X capability. */
 #include <string.h>
 
 #include "sim/device.h"
@@ -34,6 +34,7 @@ static const struct {
 	{CFG_CACHE_LINE, 0x000000ff},
 	{CFG_BAR0 + 4 * SIM_BAR_REGS, BAR_MASK},          /* so that sizing works */
 	{CFG_BAR0 + 4 * SIM_BAR_MSIX, BAR_MASK},
+	{CFG_BAR0 + 4 * SIM_BAR_MAILBOX, BAR_MASK},
 	{CFG_IRQ_LINE, 0x000000ff},
 	{SIM_MSIX_CAP, 0xc0000000},                       /* enable, function mask */
 };

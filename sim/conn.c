@@ -51,6 +51,11 @@ static int die(struct conn *conn, int err)
 
 /* ---- bytes ---- */
 
+union control {
+	char bytes[CMSG_SPACE(sizeof(int) * VFM_VFIO_USER_FDS_LIMIT)];
+	struct cmsghdr align;
+};
+
 static int wait_for(struct conn *conn, short events)
 {
 	struct pollfd fds[2] = {{.fd = conn->fd, .events = events},
@@ -109,12 +114,30 @@ static void skip_sent(struct iovec **iov, int *count, size_t sent)
 	}
 }
 
-static int send_all(struct conn *conn, struct iovec *iov, int count)
+static void attach_fd(struct msghdr *mh, union control *control, int fd)
 {
+	struct cmsghdr *c;
+
+	memset(control, 0, sizeof(*control));
+	mh->msg_control = control;
+	mh->msg_controllen = CMSG_SPACE(sizeof(fd));
+	c = CMSG_FIRSTHDR(mh);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(fd));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+}
+
+/* @fd, unless it is -1, goes with the first byte. */
+static int send_all(struct conn *conn, struct iovec *iov, int count, int fd)
+{
+	union control control;
 	struct msghdr mh = {0};
 	ssize_t sent;
 	int ret;
 
+	if (fd >= 0)
+		attach_fd(&mh, &control, fd);
 	while (count) {
 		mh.msg_iov = iov;
 		mh.msg_iovlen = (size_t)count;
@@ -122,18 +145,16 @@ static int send_all(struct conn *conn, struct iovec *iov, int count)
 		ret = after_io(conn, sent, POLLOUT);
 		if (ret)
 			return ret;
-		if (sent > 0)
-			skip_sent(&iov, &count, (size_t)sent);
+		if (sent <= 0)
+			continue;
+		skip_sent(&iov, &count, (size_t)sent);
+		mh.msg_control = NULL;
+		mh.msg_controllen = 0;
 	}
 	return 0;
 }
 
 /* ---- heads ---- */
-
-union control {
-	char bytes[CMSG_SPACE(sizeof(int) * VFM_VFIO_USER_FDS_LIMIT)];
-	struct cmsghdr align;
-};
 
 static void collect_fds(struct msghdr *mh, struct msg *msg)
 {
@@ -252,7 +273,8 @@ int conn_finish(struct conn *conn, struct msg *msg)
 	return ret;
 }
 
-int conn_reply(struct conn *conn, const struct msg *msg, int error, struct iovec *iov, int count)
+int conn_reply(struct conn *conn, const struct msg *msg, int error, struct iovec *iov, int count,
+	       int fd)
 {
 	struct vfm_vfio_user_header header = {
 		.id = msg->header.id,
@@ -268,7 +290,7 @@ int conn_reply(struct conn *conn, const struct msg *msg, int error, struct iovec
 	for (i = 1; i < count; i++)
 		header.size += (uint32_t)iov[i].iov_len;
 	iov[0] = (struct iovec){&header, sizeof(header)};
-	return send_all(conn, iov, count);
+	return send_all(conn, iov, count, error ? -1 : fd);
 }
 
 /* ---- asking the client ---- */
@@ -333,7 +355,7 @@ static int send_request(struct conn *conn, uint16_t id, uint16_t command, struct
 	for (i = 1; i < count; i++)
 		header.size += (uint32_t)out[i].iov_len;
 	out[0] = (struct iovec){&header, sizeof(header)};
-	return send_all(conn, out, count);
+	return send_all(conn, out, count, -1);
 }
 
 int conn_ask(struct conn *conn, uint16_t command, struct iovec *out, int out_count, void *in,

@@ -57,8 +57,10 @@ int conn_read(struct conn *conn, struct msg *msg, void *buf, size_t len);
 /* Throw away what is left of the message, and its fds. */
 int conn_finish(struct conn *conn, struct msg *msg);
 
-/* Answer: @iov[0] is left free for the header. @error: 0 or positive errno, then no payload. */
-int conn_reply(struct conn *conn, const struct msg *msg, int error, struct iovec *iov, int count);
+/* Answer: @iov[0] is left free for the header. @error: 0 or positive errno, then no payload and no
+ * fd. @fd goes with the answer and stays the caller's; -1: none. */
+int conn_reply(struct conn *conn, const struct msg *msg, int error, struct iovec *iov, int count,
+	       int fd);
 
 /*
  * Ask the client and wait for its reply, -errno of an error reply included: @out (the header's

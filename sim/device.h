@@ -6,6 +6,8 @@
  *	regs.c    BAR0                             config.c  config space, MSI-X table
  *	ring.c    DMA engine                       log.c     pages that DMA wrote
  *	save.c    the stream out                   load.c    the stream in
+ *	size.c    what is told of the stream       fault.c   what fails or happens on purpose
+ *	p2p.c     the mailbox, writes to a peer's
  */
 #ifndef SIM_DEVICE_H
 #define SIM_DEVICE_H
@@ -33,18 +35,32 @@ struct regs {
 	uint64_t mutated;
 	uint64_t uptime_ns; /* running time since reset: time_ns of records */
 	uint64_t random;    /* where the sequence of changes stands */
+	uint64_t p2p_target;
+	uint32_t p2p_rate;
+	uint64_t p2p_sent;
+	uint64_t p2p_seen;
+	uint64_t p2p_late;
 	uint64_t scratch[SIM_SCRATCH_COUNT];
 	uint8_t config[SIM_CONFIG_SIZE];
 	uint8_t msix[SIM_BAR_SIZE];
 };
 
-/* Internal memory. The two bitmaps, a bit per page, mean something during a save only. */
+/* Internal memory. The bitmaps, a bit per page, mean something during a save only. */
 struct memory {
 	uint8_t *data;
-	uint64_t size;     /* bytes, whole pages */
+	uint64_t size;     /* bytes; the last page may be short */
 	uint64_t pages;
 	uint64_t *pending; /* has to be sent (again) */
-	uint64_t *early;   /* changed since the save began, or initial: fit for pre-copy */
+	uint64_t *early;   /* changed since the session began: fit for pre-copy */
+	uint64_t *held;    /* changed, but to be fit only later: when the next save begins (of a
+			    * personality that saves when asked), or after renewed initial bytes */
+};
+
+/* The mailbox BAR: memory that peers may map. */
+struct mailbox {
+	int fd;
+	uint64_t *words;                        /* shared: others write to it at any time */
+	uint64_t known[SIM_BAR_SIZE / 8];       /* what it held when it was last looked at */
 };
 
 /* The data session that reads. */
@@ -54,6 +70,13 @@ struct save {
 	bool ended;          /* the trailer was taken up */
 	bool in_initial;     /* the record under way belongs to the initial bytes */
 	uint64_t initial;    /* next page of the initial bytes */
+	uint64_t initial_end; /* and the page behind the last */
+	bool renewed;        /* the record that says so is to come: initial bytes began anew */
+	bool as_dirty;       /* without the opt-in: they are told as dirty bytes */
+	bool holding;        /* memory.held waits for the end of the initial bytes */
+	bool asked;          /* the next read begins a save (of one who saves when asked) */
+	bool failed;         /* a save failed unnoticed: nothing more before STOP_COPY */
+	uint64_t next_ask_ns; /* of the session: before that a query does not ask */
 	uint64_t scan;       /* where the search for other pages goes on, round and round */
 	uint64_t body;       /* next byte of memory of the record under way */
 	uint64_t body_left;
@@ -77,15 +100,19 @@ struct load {
 		LOAD_REGS,
 		LOAD_END,
 	} at;              /* what the next bytes are */
+	bool mismatch;     /* bad, because it is another device's */
+	int error;         /* positive errno that writes get from now on */
 	bool have_regs;
 	uint64_t need;     /* bytes until that is complete */
 	uint64_t got;
 	uint64_t body;     /* LOAD_MEMORY: where it goes */
 	uint64_t taken;    /* bytes of the stream so far */
 	uint64_t unpaid;   /* bytes whose load cost is not paid yet */
+	uint64_t at_end;   /* and bytes that are paid for at the end only */
 	uint8_t stage[STREAM_STAGE_MAX];
 	uint8_t sink[65536];
 	struct regs *regs; /* taken over at the end */
+	uint8_t mailbox[SIM_BAR_SIZE]; /* likewise */
 	uint64_t *seen;    /* pages that came at least once */
 	XXH3_state_t *hash;
 };
@@ -107,6 +134,18 @@ struct log {
 	uint32_t chunk_room;
 };
 
+/* What triggers measure: since a data session, of either kind, was opened. */
+struct session {
+	uint64_t ns;        /* that ticks told of */
+	uint64_t bytes;     /* of stream */
+	uint64_t infos;     /* precopy info queries */
+	uint64_t doorbells; /* at the last of them */
+	bool rang;          /* the doorbell, between the two queries before */
+	bool late;          /* this query is SIM_WHEN_LATE */
+	uint32_t reinits;
+	bool told_to_renew; /* SIM_COMMAND_REINIT */
+};
+
 struct sim {
 	struct sim_options opts;
 	const struct sim_personality *who;
@@ -119,8 +158,13 @@ struct sim {
 	uint64_t last_ns;       /* of the last tick */
 	uint64_t dma_credit;    /* records due, in units of 1/NS_PER_SEC */
 	uint64_t dirty_credit;  /* bytes due, likewise */
+	uint64_t p2p_credit;    /* writes due, likewise */
 	uint64_t stream_bytes;  /* read and written since creation: --die-after-bytes */
 	unsigned arc_count[VFM_STATE_COUNT][VFM_STATE_COUNT];
+	unsigned call_count[SIM_CALL_COUNT];
+	uint32_t upsets;
+	struct session session;
+	struct mailbox mailbox;
 	struct regs regs;
 	struct memory memory;
 	struct save save;
@@ -132,11 +176,19 @@ struct sim {
 bool sim_runs(const struct sim *sim);     /* the internal memory may change */
 bool sim_does_dma(const struct sim *sim); /* and the ring may be written */
 void sim_count_stream(struct sim *sim, uint64_t bytes);
+bool sim_in_session(const struct sim *sim);
+int sim_no_session(const struct sim *sim); /* -errno for who reads or writes without one */
+void sim_enter_error(struct sim *sim);
+
+/* Whole things that are due after @ns at @rate per second, at most @max; the rest stays in
+ * @credit. Rates and times are bounded so that the product fits. */
+uint64_t sim_due(uint64_t *credit, uint64_t rate, uint64_t ns, uint64_t unit, uint64_t max);
 
 /* memory.c */
 int memory_create(struct memory *memory, uint64_t size);
 void memory_destroy(struct memory *memory);
 void memory_fill(struct memory *memory, uint64_t seed);
+uint64_t memory_bytes(const struct memory *memory, uint64_t start, uint64_t pages);
 void memory_change(struct sim *sim, uint64_t bytes);
 uint64_t memory_hash(const struct memory *memory);
 
@@ -164,12 +216,43 @@ int save_create(struct save *save);
 void save_destroy(struct save *save);
 int save_open(struct sim *sim);
 void save_close(struct sim *sim);
+void save_stop_copy(struct sim *sim); /* STOP_COPY is entered */
+bool save_in_initial(const struct sim *sim);  /* some of the initial bytes were not begun */
+bool save_has_initial(const struct sim *sim); /* or were begun and are not read */
+void save_settle(struct sim *sim);            /* notice that they are all read */
+uint64_t save_under_way(const struct save *save); /* bytes of what was begun */
+
+/* Pages as records. */
+enum fit {
+	FIT_ALL,     /* what is pending */
+	FIT_EARLY,   /* of that, what pre-copy may send now */
+	FIT_OFFERED, /* and what it may send later */
+};
+uint64_t save_measure(const struct memory *memory, uint64_t from, uint64_t end, enum fit fit);
+#define RUN_MAX (STREAM_RECORD_MAX / SIM_PAGE_SIZE) /* pages of one record */
+
+/* fault.c */
+int fault_call(struct sim *sim, enum sim_call call); /* 0, or the -errno it fails with */
+void fault_upset(struct sim *sim);                   /* it may be in ERROR, or reset, afterwards */
+void fault_query(struct sim *sim);                   /* count a precopy info query */
+bool fault_reinit_due(const struct sim *sim);
+bool fault_needs_ticks(const struct sim *sim);
+
+/* p2p.c */
+int p2p_create(struct mailbox *mailbox);
+void p2p_destroy(struct mailbox *mailbox);
+void p2p_reset(struct sim *sim);
+void p2p_tick(struct sim *sim, uint64_t ns);
+void p2p_look(struct sim *sim); /* count what has come in */
+void p2p_put(struct sim *sim, const void *contents);
+void p2p_read(struct sim *sim, uint64_t offset, void *buf, size_t len);
+void p2p_write(struct sim *sim, uint64_t offset, const void *buf, size_t len);
 
 /* load.c */
 int load_create(struct sim *sim);
 void load_destroy(struct load *load);
 int load_open(struct sim *sim);
 void load_abort(struct sim *sim);
-int load_finish(struct sim *sim); /* -EBADMSG: refused; what was loaded is not to be used */
+int load_finish(struct sim *sim); /* -errno: refused; what was loaded is not to be used */
 
 #endif

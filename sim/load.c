@@ -51,13 +51,16 @@ int load_open(struct sim *sim)
 
 	load->open = true;
 	load->bad = false;
+	load->mismatch = false;
+	load->error = 0;
 	load->complete = false;
 	load->have_regs = false;
 	load->taken = 0;
 	load->unpaid = 0;
+	load->at_end = 0;
 	XXH3_64bits_reset(load->hash);
 	bitmap_clear_range(load->seen, 0, sim->memory.pages);
-	expect(load, LOAD_HEADER, sizeof(struct stream_header));
+	expect(load, LOAD_HEADER, sim->who->header_size);
 	return 0;
 }
 
@@ -68,22 +71,22 @@ void load_abort(struct sim *sim)
 
 /* ---- what arrived as a whole ---- */
 
+/* Initial bytes begin: a device may have to make room for them. */
+static void begin_initial(struct sim *sim)
+{
+	if (sim->opts.alloc_cost_ms)
+		sim->ops->delay(sim->opaque, sim->opts.alloc_cost_ms * NS_PER_MSEC);
+}
+
 static bool take_header(struct sim *sim)
 {
-	struct stream_header in;
-	char name[sizeof(in.personality)] = "";
+	struct stream_header want;
 
-	memcpy(&in, sim->load.stage, sizeof(in));
-	strncpy(name, sim->who->name, sizeof(name) - 1);
-	if (get_le64(in.magic) != STREAM_MAGIC || get_le32(in.version) != STREAM_VERSION ||
-	    get_le32(in.size) != sizeof(in) || get_le16(in.vendor) != SIM_PCI_VENDOR ||
-	    get_le16(in.device) != SIM_PCI_DEVICE || get_le16(in.subsystem) != SIM_PCI_SUBSYSTEM ||
-	    get_le16(in.vectors) != sim->opts.vectors ||
-	    get_le64(in.state_size) != sim->opts.state_size ||
-	    get_le32(in.page_size) != SIM_PAGE_SIZE ||
-	    get_le32(in.registers) != sizeof(struct stream_regs) || get_le64(in.reserved) ||
-	    memcmp(in.personality, name, sizeof(name)))
+	stream_make_header(sim, &want);
+	sim->load.mismatch = memcmp(&want, sim->load.stage, sim->who->header_size) != 0;
+	if (sim->load.mismatch)
 		return false;
+	begin_initial(sim);
 	expect(&sim->load, LOAD_RECORD, sizeof(struct stream_record));
 	return true;
 }
@@ -93,8 +96,9 @@ static bool take_memory_record(struct sim *sim, uint64_t offset, uint32_t length
 	struct load *load = &sim->load;
 
 	if (load->have_regs || !length || length > STREAM_RECORD_MAX ||
-	    !is_aligned(offset | length, SIM_PAGE_SIZE) ||
-	    !range_within(offset, length, sim->memory.size))
+	    !is_aligned(offset, SIM_PAGE_SIZE) || !range_within(offset, length, sim->memory.size))
+		return false;
+	if (!is_aligned(length, SIM_PAGE_SIZE) && offset + length != sim->memory.size)
 		return false;
 	load->body = offset;
 	expect(load, LOAD_MEMORY, length);
@@ -113,6 +117,11 @@ static bool take_record(struct sim *sim)
 		return take_memory_record(sim, get_le64(in.offset), length);
 	if (get_le64(in.offset))
 		return false;
+	if (get_le32(in.type) == STREAM_RENEW && !load->have_regs && !length) {
+		begin_initial(sim);
+		expect(load, LOAD_RECORD, sizeof(in));
+		return true;
+	}
 	if (get_le32(in.type) == STREAM_REGS && !load->have_regs &&
 	    length == sizeof(struct stream_regs)) {
 		expect(load, LOAD_REGS, length);
@@ -130,7 +139,8 @@ static bool take_memory(struct sim *sim)
 {
 	struct load *load = &sim->load;
 
-	bitmap_set_range(load->seen, load->body / SIM_PAGE_SIZE, load->need / SIM_PAGE_SIZE);
+	bitmap_set_range(load->seen, load->body / SIM_PAGE_SIZE,
+			 div_round_up(load->need, SIM_PAGE_SIZE));
 	expect(load, LOAD_RECORD, sizeof(struct stream_record));
 	return true;
 }
@@ -141,8 +151,10 @@ static bool take_regs(struct sim *sim)
 	struct stream_regs in;
 
 	memcpy(&in, load->stage, sizeof(in));
-	if (stream_unpack_regs(&in, sim->regs.config, load->regs))
+	if (stream_unpack_regs(&in, sim->regs.config, load->regs) ||
+	    (sim->who->no_dma && (load->regs->dma_rate || load->regs->p2p_rate)))
 		return false;
+	memcpy(load->mailbox, in.mailbox, sizeof(load->mailbox));
 	load->have_regs = true;
 	expect(load, LOAD_RECORD, sizeof(struct stream_record));
 	return true;
@@ -192,12 +204,26 @@ static uint8_t *place(struct sim *sim)
 	return load->stage + load->got;
 }
 
+int sim_mig_begin_write(struct sim *sim)
+{
+	fault_upset(sim);
+	if (!sim->load.open)
+		return sim_no_session(sim);
+	return fault_call(sim, SIM_CALL_WRITE);
+}
+
 int sim_mig_space(struct sim *sim, void **where, size_t *room)
 {
 	struct load *load = &sim->load;
 
 	if (!load->open)
-		return -EINVAL;
+		return sim_no_session(sim);
+	if (load->complete && sim->who->excess_errno) {
+		load->bad = true;
+		load->error = sim->who->excess_errno;
+	}
+	if (load->error)
+		return -load->error;
 	if (load->bad || load->complete) {
 		*where = load->sink;
 		*room = sizeof(load->sink);
@@ -242,27 +268,61 @@ static void take(struct sim *sim, size_t bytes)
 	load->got += bytes;
 	if (load->got == load->need)
 		load->bad = !take_whole(sim);
+	if (load->mismatch && sim->who->mismatch_in_write)
+		load->error = sim->who->mismatch_errno;
 }
 
-void sim_mig_wrote(struct sim *sim, size_t bytes)
+/* How many of @bytes are paid for at the end. */
+static uint64_t pay_later(const struct sim *sim, size_t bytes)
 {
-	sim->load.taken += bytes;
-	sim->load.unpaid += bytes;
+	switch (sim->opts.load_at) {
+	case SIM_LOAD_AT_WRITE:
+		return 0;
+	case SIM_LOAD_AT_END:
+		return bytes;
+	case SIM_LOAD_AT_BOTH:
+		return bytes / 2;
+	}
+	return 0;
+}
+
+int sim_mig_wrote(struct sim *sim, size_t bytes)
+{
+	struct load *load = &sim->load;
+	uint64_t later = pay_later(sim, bytes);
+
+	load->taken += bytes;
+	load->at_end += later;
+	load->unpaid += bytes - later;
 	take(sim, bytes);
-	if (!sim->opts.load_cost_at_end)
-		pay(sim, PAY_MIN_NS);
+	pay(sim, PAY_MIN_NS);
 	sim_count_stream(sim, bytes);
+	return -load->error;
+}
+
+static int verdict(const struct sim *sim)
+{
+	const struct load *load = &sim->load;
+
+	if (load->mismatch)
+		return -sim->who->mismatch_errno;
+	return load->bad || !load->complete ? -sim->who->refuse_errno : 0;
 }
 
 int load_finish(struct sim *sim)
 {
 	struct load *load = &sim->load;
+	int ret = verdict(sim);
 
+	load->unpaid += load->at_end;
 	pay(sim, 0);
+	if (!load->open)
+		return sim_no_session(sim); /* it was upset while it took its time */
 	load->open = false;
-	if (load->bad || !load->complete)
-		return -EBADMSG;
+	if (ret)
+		return ret;
 	sim->regs = *load->regs;
+	p2p_put(sim, load->mailbox);
 	sim->dma_credit = 0;
 	sim->dirty_credit = 0;
 	return 0;

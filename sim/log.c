@@ -87,9 +87,11 @@ int sim_log_start(struct sim *sim, uint64_t *page_size,
 		return -EOPNOTSUPP;
 	if (sim->log.on || !is_power_of_two(*page_size) || taken > LOG_PAGE_MAX)
 		return -EINVAL;
-	if (count > SIM_LOG_RANGES_MAX)
+	if (count > sim->who->log_ranges_max)
 		return -E2BIG;
-	ret = copy_ranges(&log, ranges, count);
+	ret = fault_call(sim, SIM_CALL_LOG_START);
+	if (!ret)
+		ret = copy_ranges(&log, ranges, count);
 	if (!ret)
 		ret = check_ranges(&log, *page_size);
 	if (ret) {
@@ -175,12 +177,14 @@ static uint64_t *get_chunk(struct log *log, uint64_t number)
 
 /* ---- marking ---- */
 
-static bool is_tracked(const struct log *log, uint64_t iova)
+/* The tracked range that holds @iova, NULL: none. Without ranges it is all there is. */
+static const struct vfm_feature_logging_range *find_range(const struct log *log, uint64_t iova)
 {
+	static const struct vfm_feature_logging_range everything = {0, UINT64_MAX};
 	uint32_t low = 0, high = log->range_count, middle;
 
 	if (!log->ranges)
-		return true;
+		return &everything;
 	while (low < high) {
 		middle = low + (high - low) / 2;
 		if (iova < log->ranges[middle].iova)
@@ -188,16 +192,16 @@ static bool is_tracked(const struct log *log, uint64_t iova)
 		else if (iova - log->ranges[middle].iova >= log->ranges[middle].length)
 			low = middle + 1;
 		else
-			return true;
+			return &log->ranges[middle];
 	}
-	return false;
+	return NULL;
 }
 
 static void mark_page(struct log *log, uint64_t iova)
 {
 	uint64_t *bits;
 
-	if (!is_tracked(log, iova))
+	if (!find_range(log, iova))
 		return;
 	bits = get_chunk(log, iova / CHUNK_BYTES);
 	if (bits)
@@ -224,6 +228,16 @@ void log_mark(struct log *log, uint64_t iova, uint64_t len)
 
 /* ---- report ---- */
 
+/* For a driver whose log can only be read in whole words: of one range, from a word's start on. */
+static bool is_whole_words(const struct log *log, uint64_t iova, uint64_t length)
+{
+	const struct vfm_feature_logging_range *range = find_range(log, iova);
+
+	return range && range_within(iova - range->iova, length, range->length) &&
+	       is_aligned(iova - range->iova, BITMAP_WORD_BITS * log->page_size) &&
+	       is_aligned(length, log->page_size);
+}
+
 static int check_report(const struct sim *sim, uint64_t iova, uint64_t length, uint64_t page_size)
 {
 	struct vfm_feature_logging_range range = {.iova = iova, .length = length};
@@ -231,6 +245,8 @@ static int check_report(const struct sim *sim, uint64_t iova, uint64_t length, u
 	if (!sim->log.on || !is_power_of_two(page_size) || page_size < SIM_PAGE_SIZE)
 		return -EINVAL;
 	if (!range_valid(&range, page_size))
+		return -EINVAL;
+	if (sim->who->log_whole_words && !is_whole_words(&sim->log, iova, length))
 		return -EINVAL;
 	return sim->log.lost ? -EIO : 0;
 }
@@ -259,6 +275,8 @@ int sim_log_report(struct sim *sim, uint64_t iova, uint64_t length, uint64_t pag
 	if (!sim->opts.dma_logging)
 		return -EOPNOTSUPP;
 	ret = check_report(sim, iova, length, page_size);
+	if (!ret)
+		ret = fault_call(sim, SIM_CALL_LOG_REPORT);
 	if (ret)
 		return ret;
 	for (i = find_chunk(log, iova / CHUNK_BYTES); i < log->chunk_count; i++) {

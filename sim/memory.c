@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "base/bitmap.h"
+#include "base/checked.h"
 #include "sim/device.h"
 
 static uint64_t *new_bitmap(uint64_t bits)
@@ -23,10 +24,11 @@ int memory_create(struct memory *memory, uint64_t size)
 		return -errno;
 	memory->data = data;
 	memory->size = size;
-	memory->pages = size / SIM_PAGE_SIZE;
+	memory->pages = div_round_up(size, SIM_PAGE_SIZE);
 	memory->pending = new_bitmap(memory->pages);
 	memory->early = new_bitmap(memory->pages);
-	return memory->pending && memory->early ? 0 : -ENOMEM;
+	memory->held = new_bitmap(memory->pages);
+	return memory->pending && memory->early && memory->held ? 0 : -ENOMEM;
 }
 
 void memory_destroy(struct memory *memory)
@@ -35,16 +37,22 @@ void memory_destroy(struct memory *memory)
 		munmap(memory->data, memory->size);
 	free(memory->pending);
 	free(memory->early);
+	free(memory->held);
 	*memory = (struct memory){0};
 }
 
-/* A page of numbers that look random: a linear congruential sequence from @seed on. */
-static void write_page(uint8_t *page, uint64_t seed)
+uint64_t memory_bytes(const struct memory *memory, uint64_t start, uint64_t pages)
 {
-	uint64_t *words = (uint64_t *)page;
+	return MIN(pages * SIM_PAGE_SIZE, memory->size - start * SIM_PAGE_SIZE);
+}
+
+/* A page of numbers that look random: a linear congruential sequence from @seed on. */
+static void write_page(struct memory *memory, uint64_t page, uint64_t seed)
+{
+	uint64_t *words = (uint64_t *)(memory->data + page * SIM_PAGE_SIZE);
 	unsigned i;
 
-	for (i = 0; i < SIM_PAGE_SIZE / sizeof(*words); i++) {
+	for (i = 0; i < memory_bytes(memory, page, 1) / sizeof(*words); i++) {
 		words[i] = seed;
 		seed = seed * 6364136223846793005u + 1442695040888963407u;
 	}
@@ -55,7 +63,15 @@ void memory_fill(struct memory *memory, uint64_t seed)
 	uint64_t page;
 
 	for (page = 0; page < memory->pages; page++)
-		write_page(memory->data + page * SIM_PAGE_SIZE, sim_mix(seed) ^ sim_mix(page));
+		write_page(memory, page, sim_mix(seed) ^ sim_mix(page));
+}
+
+/* A save has to know of the change; when pre-copy may send it is the personality's. */
+static void note_change(struct sim *sim, uint64_t page)
+{
+	bitmap_set(sim->memory.pending, page);
+	if (!sim->who->setup_only)
+		bitmap_set(sim->who->saves_on_query ? sim->memory.held : sim->memory.early, page);
 }
 
 void memory_change(struct sim *sim, uint64_t pages)
@@ -66,12 +82,10 @@ void memory_change(struct sim *sim, uint64_t pages)
 	for (; pages; pages--) {
 		random = sim_mix(sim->opts.seed ^ sim_mix(sim->regs.random++));
 		page = random % memory->pages;
-		write_page(memory->data + page * SIM_PAGE_SIZE, sim_mix(random));
-		sim->regs.mutated += SIM_PAGE_SIZE;
-		if (!sim->save.open)
-			continue;
-		bitmap_set(memory->pending, page);
-		bitmap_set(memory->early, page);
+		write_page(memory, page, sim_mix(random));
+		sim->regs.mutated += memory_bytes(memory, page, 1);
+		if (sim->save.open)
+			note_change(sim, page);
 	}
 }
 

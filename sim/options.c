@@ -14,26 +14,13 @@
 
 #include <vfio-migrate/vfio-user-protocol.h>
 #include "base/checked.h"
-#include "cli/parse.h"
-#include "sim/main.h"
+#include "sim/options.h"
 #include "sim/personality.h"
 
 #define KEY_BASE 0x100
-#define TEXT_MAX 128
-#define NAME(x)  (x), #x
 #define UNSET    UINT64_MAX
 
-struct reading {
-	struct sim_config *config;
-	const char *program;
-	bool migration_set;
-	char why[PARSE_WHY_MAX];
-};
-
-/* Read @text, which is NULL for an option without a value. 0, or -errno with reading->why. */
-typedef int read_fn(struct reading *r, const char *name, const char *text);
-
-static PRINTF(2, 3) int refuse(struct reading *r, const char *fmt, ...)
+int options_refuse(struct reading *r, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -48,7 +35,8 @@ static PRINTF(2, 3) int refuse(struct reading *r, const char *fmt, ...)
 static int read_socket(struct reading *r, const char *name, const char *text)
 {
 	if (!*text)
-		return refuse(r, "%s: the path is empty: give the path of a unix socket", name);
+		return options_refuse(r, "%s: the path is empty: give the path of a unix socket",
+				      name);
 	r->config->server.socket_path = text;
 	return 0;
 }
@@ -151,16 +139,33 @@ static int read_no_logging(struct reading *r, const char *name, const char *text
 static int read_personality(struct reading *r, const char *name, const char *text)
 {
 	const struct sim_personality *who = sim_personality_find(text);
-	struct sim_options *device = &r->config->device;
 
 	if (!who)
-		return refuse(r, "%s: no personality \"%.32s\": they are listed in --help", name,
-			      text);
-	device->personality = who;
-	if (!r->migration_set)
-		device->mig_flags = who->mig_flags;
-	device->dma_logging = device->dma_logging && who->dma_logging;
+		return options_refuse(r, "%s: no personality \"%.32s\": they are listed in --help",
+				      name, text);
+	r->config->device.personality = who;
 	return 0;
+}
+
+/* ---- peers ---- */
+
+static int read_p2p_target(struct reading *r, const char *name, const char *text)
+{
+	uint64_t *target = &r->config->device.p2p_target;
+	int ret = parse_u64(name, text, 1, UINT64_MAX, target, r->why);
+
+	if (!ret && !is_aligned(*target, sizeof(uint64_t)))
+		return options_refuse(
+			r,
+			"%s: %.32s is not a multiple of 8: give the address of a word in "
+			"a mailbox",
+			name, text);
+	return ret;
+}
+
+static int read_p2p_rate(struct reading *r, const char *name, const char *text)
+{
+	return parse_u32(name, text, 0, SIM_DMA_RATE_MAX, &r->config->device.p2p_rate, r->why);
 }
 
 /* ---- migration ---- */
@@ -197,16 +202,17 @@ static int read_migration(struct reading *r, const char *name, const char *text)
 	for (word = strtok_r(copy, ",", &save); word && !ret; word = strtok_r(NULL, ",", &save))
 		ret = mig_word(word, &flags);
 	if (ret || !*text || (flags && !(flags & VFM_MIG_STOP_COPY)))
-		return refuse(r,
-			      "%s: \"%.64s\" is not known: none, or stop-copy with ,p2p and ,pre-copy "
-			      "where wanted",
-			      name, text);
+		return options_refuse(
+			r,
+			"%s: \"%.64s\" is not known: none, or stop-copy with ,p2p and ,pre-copy "
+			"where wanted",
+			name, text);
 	r->config->device.mig_flags = flags;
 	r->migration_set = true;
 	return 0;
 }
 
-static int find_state(const char *text, size_t len, enum vfm_state *state)
+int options_find_state(const char *text, size_t len, enum vfm_state *state)
 {
 	unsigned i;
 
@@ -218,25 +224,25 @@ static int find_state(const char *text, size_t len, enum vfm_state *state)
 	return -EINVAL;
 }
 
-/* "FROM:TO=VALUE": the states, and where the value begins. */
-static const char *read_arc(struct reading *r, const char *name, const char *text,
-			    enum vfm_state *from, enum vfm_state *to)
+const char *options_read_arc(struct reading *r, const char *name, const char *text,
+			     enum vfm_state *from, enum vfm_state *to)
 {
 	const char *colon = strchr(text, ':');
 	const char *equals = colon ? strchr(colon, '=') : NULL;
 
-	if (equals && !find_state(text, (size_t)(colon - text), from) &&
-	    !find_state(colon + 1, (size_t)(equals - colon - 1), to) && *from != *to)
+	if (equals && !options_find_state(text, (size_t)(colon - text), from) &&
+	    !options_find_state(colon + 1, (size_t)(equals - colon - 1), to) && *from != *to)
 		return equals + 1;
-	refuse(r, "%s: \"%.64s\" does not begin with FROM:TO=, two states as in RUNNING:STOP=", name,
-	       text);
+	options_refuse(r,
+		       "%s: \"%.64s\" does not begin with FROM:TO=, two states as in RUNNING:STOP=",
+		       name, text);
 	return NULL;
 }
 
 static int read_latency(struct reading *r, const char *name, const char *text)
 {
 	enum vfm_state from, to;
-	const char *value = read_arc(r, name, text, &from, &to);
+	const char *value = options_read_arc(r, name, text, &from, &to);
 	uint64_t ms;
 	int ret;
 
@@ -256,75 +262,60 @@ static int read_load_cost(struct reading *r, const char *name, const char *text)
 
 static int read_load_at(struct reading *r, const char *name, const char *text)
 {
-	static const char *const words[] = {"write", "end"};
+	static const char *const words[] = {"write", "end", "both"};
+	static const enum sim_load_at when[] = {SIM_LOAD_AT_WRITE, SIM_LOAD_AT_END,
+						SIM_LOAD_AT_BOTH};
 	unsigned place;
 	int ret = parse_word(name, text, words, ARRAY_SIZE(words), &place, r->why);
 
 	if (!ret)
-		r->config->device.load_cost_at_end = place == 1;
+		r->config->device.load_at = when[place];
+	r->load_at_set = true;
 	return ret;
 }
 
-/* ---- faults ---- */
-
-static const struct {
-	int number;
-	const char *name;
-} errnos[] = {
-	{NAME(EIO)},     {NAME(EINVAL)},    {NAME(EFAULT)}, {NAME(ENOMEM)},     {NAME(EBUSY)},
-	{NAME(EAGAIN)},  {NAME(ETIMEDOUT)}, {NAME(ENODEV)}, {NAME(EOPNOTSUPP)}, {NAME(EPERM)},
-	{NAME(ENOSPC)},  {NAME(ENOTTY)},    {NAME(EINTR)},  {NAME(ECANCELED)},
-};
-
-static int find_errno(const char *text, size_t len)
+static int read_alloc_cost(struct reading *r, const char *name, const char *text)
 {
-	unsigned i;
+	uint64_t ms;
+	int ret = parse_duration_ms(name, text, 0, SIM_LATENCY_MAX_MS, &ms, r->why);
 
-	for (i = 0; i < ARRAY_SIZE(errnos); i++)
-		if (strlen(errnos[i].name) == len && !strncmp(errnos[i].name, text, len))
-			return errnos[i].number;
-	return 0;
-}
-
-static int read_fail(struct reading *r, const char *name, const char *text)
-{
-	enum vfm_state from, to;
-	const char *value = read_arc(r, name, text, &from, &to);
-	struct sim_fail fail = {0};
-	size_t len;
-	int ret = 0;
-
-	if (!value)
-		return -EINVAL;
-	len = strcspn(value, "@");
-	fail.error = find_errno(value, len);
-	if (!fail.error)
-		return refuse(r, "%s: \"%.32s\" is not a known errno: a name as in EIO", name,
-			      value);
-	if (value[len] == '@')
-		ret = parse_u32(name, value + len + 1, 1, UINT32_MAX, &fail.nth, r->why);
 	if (!ret)
-		r->config->device.fail[from][to] = fail;
+		r->config->device.alloc_cost_ms = (uint32_t)ms;
 	return ret;
 }
 
-static int read_corrupt(struct reading *r, const char *name, const char *text)
+/* The digits at @text as thousandths: "2" is 2000, "0.25" is 250. False: it is no such number. */
+static bool thousandths(const char *text, uint64_t *out)
 {
-	r->config->device.corrupt_at = 4096;
-	if (!text)
-		return 0;
-	return parse_size(name, text, 0, SIM_NEVER - 1, &r->config->device.corrupt_at, r->why);
+	unsigned digits = 0;
+	bool point = false;
+
+	for (*out = 0; *text && digits < 4 && *out < UINT32_MAX; text++) {
+		if (*text == '.' && !point && digits < 4) {
+			point = true;
+			continue;
+		}
+		if (*text < '0' || *text > '9')
+			return false;
+		*out = *out * 10 + (uint64_t)(*text - '0');
+		digits += point;
+	}
+	for (; digits < 3; digits++)
+		*out *= 10;
+	return !*text && digits == 3;
 }
 
-static int read_die_after(struct reading *r, const char *name, const char *text)
+static int read_size_error(struct reading *r, const char *name, const char *text)
 {
-	return parse_size(name, text, 1, SIM_NEVER - 1, &r->config->device.die_after_bytes, r->why);
-}
+	uint64_t value;
 
-static int read_die_in(struct reading *r, const char *name, const char *text)
-{
-	if (find_state(text, strlen(text), &r->config->device.die_in))
-		return refuse(r, "%s: \"%.32s\" is not a state: one as in STOP_COPY", name, text);
+	if (!thousandths(text, &value) || !value || value > SIM_SIZE_ERROR_MAX)
+		return options_refuse(
+			r,
+			"%s: \"%.32s\" is not a factor: 0.001 to 1000, with three decimals "
+			"at most",
+			name, text);
+	r->config->device.size_permille = (uint32_t)value;
 	return 0;
 }
 
@@ -350,7 +341,8 @@ static const struct row {
 
 	{NULL, NULL, NULL, "The device:", 0},
 	{"personality", "NAME", read_personality, "how it behaves, see below (generic)", 0},
-	{"state-size", "SIZE", read_state_size, "internal memory, up to 64G (64M)", 0},
+	{"state-size", "SIZE", read_state_size,
+	 "internal memory, up to 64G (the personality's; generic: 64M)", 0},
 	{"dirty-rate", "RATE", read_dirty_rate, "bytes of it changed per second, up to 8G (0)", 0},
 	{"dma-rate", "N", read_dma_rate, "records per second when the guest sets none (0)", 0},
 	{"vectors", "N", read_vectors, "MSI-X vectors, 1 to 64 (4)", 0},
@@ -360,21 +352,36 @@ static const struct row {
 
 	{NULL, NULL, NULL, "Its migration:", 0},
 	{"migration", "LIST", read_migration,
-	 "none, or stop-copy with ,p2p and ,pre-copy (all three)", 0},
+	 "none, or stop-copy with ,p2p and ,pre-copy (the personality's; generic: all three)", 0},
 	{"initial-size", "SIZE", read_initial_size,
-	 "initial bytes of a pre-copy (all of the state)", 0},
+	 "initial bytes of a pre-copy (the personality's; generic: all of the state)", 0},
 	{"arc-latency", "FROM:TO=MS", read_latency, "time that an arc takes; may be repeated", 0},
 	{"load-cost-us-per-mib", "N", read_load_cost, "time that loading takes (0)", 0},
-	{"load-at", "WHEN", read_load_at, "that time is spent at each write, or at the end (write)",
-	 0},
+	{"load-at", "WHEN", read_load_at,
+	 "that time is spent at each write, at the end or half at both (the personality's)", 0},
+	{"alloc-cost", "MS", read_alloc_cost,
+	 "time that a destination takes when initial bytes begin to arrive (0)", 0},
+	{"size-error", "FACTOR", read_size_error,
+	 "sizes are told times this, 0.001 to 1000 (1)", 0},
+	{"reinit", "WHEN[,size=BYTES][,times=N]", options_reinit,
+	 "initial bytes begin anew: after=MS, bytes=SIZE, info=N or late, see below", 0},
+
+	{NULL, NULL, NULL, "Writing to another device:", 0},
+	{"p2p-target", "ADDR", read_p2p_target,
+	 "guest physical address to write counts to, in a peer's mailbox (none)", 0},
+	{"p2p-rate", "N", read_p2p_rate, "writes per second when the guest sets none (0)", 0},
 
 	{NULL, NULL, NULL, "Faults, for tests:", 0},
-	{"corrupt-stream", "OFFSET", read_corrupt,
+	{"corrupt-stream", "OFFSET", options_corrupt,
 	 "flip a bit of this byte of saved streams (4K)", OPTION_ARG_OPTIONAL},
-	{"fail-arc", "FROM:TO=ERRNO[@N]", read_fail,
+	{"fail-arc", "FROM:TO=ERRNO[@N]", options_fail,
 	 "an arc fails, every time or the Nth; may be repeated", 0},
-	{"die-after-bytes", "SIZE", read_die_after, "die after so much stream in or out", 0},
-	{"die-in", "STATE", read_die_in, "die when entering a state, before the reply", 0},
+	{"fail-call", "CALL=ERRNO[@N]", options_fail_call,
+	 "read, write, info, size, log-start, log-report or save fails; may be repeated", 0},
+	{"spontaneous", "error|reset,WHEN[,times=N]", options_spontaneous,
+	 "it enters ERROR, or resets, by itself: after=MS, bytes=SIZE or info=N", 0},
+	{"die-after-bytes", "SIZE", options_die_after, "die after so much stream in or out", 0},
+	{"die-in", "STATE", options_die_in, "die when entering a state, before the reply", 0},
 };
 
 static const char doc[] =
@@ -391,19 +398,59 @@ static int take_option(struct reading *r, int key, const char *text)
 	return rows[key - KEY_BASE].read(r, name, text) ? EINVAL : 0;
 }
 
+/* What was not given is the personality's. Of one whose initial bytes are all, all of what was. */
+static void fill_in(struct reading *r)
+{
+	struct sim_options *device = &r->config->device, own;
+
+	sim_options_init_as(&own, device->personality);
+	if (device->state_size == UNSET)
+		device->state_size = own.state_size;
+	if (device->initial_size == UNSET)
+		device->initial_size = own.initial_size == own.state_size ? device->state_size
+									  : own.initial_size;
+	if (!r->migration_set)
+		device->mig_flags = own.mig_flags;
+	if (!r->load_at_set)
+		device->load_at = own.load_at;
+	device->dma_logging = device->dma_logging && own.dma_logging;
+}
+
+/* What a personality cannot do. */
+static int check_person(struct reading *r)
+{
+	const struct sim_options *device = &r->config->device;
+	const struct sim_personality *who = device->personality;
+
+	if (who->no_dma && (device->dma_rate || device->p2p_rate))
+		return options_refuse(
+			r, "--personality: %s does no DMA: leave --dma-rate and --p2p-rate out",
+			who->name);
+	if (!who->saves_on_query && device->fail_call[SIM_CALL_SAVE].error)
+		return options_refuse(
+			r, "--fail-call: %s saves without being asked: let read fail instead",
+			who->name);
+	if (device->reinit.when && !(device->mig_flags & VFM_MIG_PRE_COPY))
+		return options_refuse(
+			r, "--reinit: the device has no pre-copy: add it with --migration");
+	return 0;
+}
+
 static int check_together(struct reading *r)
 {
 	struct sim_config *c = r->config;
 
 	if (!c->server.socket_path == (c->server.fd < 0))
-		return refuse(r, "give either --socket PATH or --fd N, and not both");
-	if (c->device.initial_size == UNSET)
-		c->device.initial_size = c->device.state_size;
+		return options_refuse(r, "give either --socket PATH or --fd N, and not both");
+	fill_in(r);
 	if (c->device.initial_size > c->device.state_size)
-		return refuse(r,
-			      "--initial-size: more than --state-size: give at most that, or leave "
-			      "it out");
-	return 0;
+		return options_refuse(
+			r, "--initial-size: more than --state-size: give at most that, or leave "
+			   "it out");
+	if (c->device.reinit_size != SIM_NEVER && c->device.reinit_size > c->device.state_size)
+		return options_refuse(
+			r, "--reinit: size= is more than --state-size: give at most that");
+	return check_person(r);
 }
 
 static error_t parse_key(int key, char *text, struct argp_state *state)
@@ -416,7 +463,7 @@ static error_t parse_key(int key, char *text, struct argp_state *state)
 		state->err_stream = NULL; /* it would add a second line */
 		return 0;
 	case ARGP_KEY_ARG:
-		refuse(r, "no argument is taken: \"%.64s\"; see --help", text);
+		options_refuse(r, "no argument is taken: \"%.64s\"; see --help", text);
 		ret = EINVAL;
 		break;
 	case ARGP_KEY_END:
@@ -444,6 +491,10 @@ static char *help_filter(int key, const char *text, void *input)
 	f = open_memstream(&out, &size);
 	if (!f)
 		return NULL;
+	fputs("A moment (WHEN) is counted within a migration: MS milliseconds or SIZE bytes of "
+	      "stream after it began, the N-th precopy info query, or late: the first such query "
+	      "since which the guest's doorbell has fallen silent, as it does when its vCPUs have "
+	      "stopped.\n\n", f);
 	fputs("Personalities:\n", f);
 	for (i = 0; (who = sim_personality_at(i)); i++)
 		fprintf(f, "  %-10s %s\n", who->name, who->about);
@@ -469,6 +520,7 @@ static void set_defaults(struct sim_config *config)
 {
 	sim_options_init(&config->device);
 	sim_server_options_init(&config->server);
+	config->device.state_size = UNSET;
 	config->device.initial_size = UNSET;
 	if (getrandom(&config->device.seed, sizeof(config->device.seed), 0) < 0)
 		config->device.seed = 1;

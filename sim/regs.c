@@ -24,18 +24,18 @@ struct reg {
 	uint8_t bytes;
 	enum access access;
 	size_t field;                                     /* in struct sim, 0: none */
-	uint64_t (*read)(const struct sim *sim);          /* instead of the field */
+	uint64_t (*read)(struct sim *sim);                /* instead of the field */
 	void (*write)(struct sim *sim, uint32_t value);   /* instead of a store */
 };
 
 #define FIELD(name) offsetof(struct sim, name)
 
-static uint64_t read_magic(const struct sim *sim)
+static uint64_t read_magic(struct sim *sim)
 {
 	return SIM_MAGIC;
 }
 
-static uint64_t read_version(const struct sim *sim)
+static uint64_t read_version(struct sim *sim)
 {
 	return SIM_VERSION;
 }
@@ -46,7 +46,7 @@ uint32_t regs_status(const struct sim *sim)
 	       (sim_runs(sim) && sim->opts.dirty_rate ? SIM_STATUS_MUTATES : 0);
 }
 
-static uint64_t read_status(const struct sim *sim)
+static uint64_t read_status(struct sim *sim)
 {
 	return regs_status(sim);
 }
@@ -75,6 +75,8 @@ static void write_command(struct sim *sim, uint32_t value)
 		sim->regs.producer = 0;
 	else if (value == SIM_COMMAND_SPOIL)
 		sim->memory.data[0] ^= 1;
+	else if (value == SIM_COMMAND_REINIT)
+		sim->session.told_to_renew = true;
 }
 
 static void write_doorbell(struct sim *sim, uint32_t value)
@@ -82,9 +84,19 @@ static void write_doorbell(struct sim *sim, uint32_t value)
 	sim->regs.doorbells++;
 }
 
+static uint32_t limit_rate(const struct sim *sim, uint32_t value)
+{
+	return sim->who->no_dma ? 0 : MIN(value, SIM_DMA_RATE_MAX);
+}
+
 static void write_rate(struct sim *sim, uint32_t value)
 {
-	sim->regs.dma_rate = MIN(value, SIM_DMA_RATE_MAX);
+	sim->regs.dma_rate = limit_rate(sim, value);
+}
+
+static void write_p2p_rate(struct sim *sim, uint32_t value)
+{
+	sim->regs.p2p_rate = limit_rate(sim, value);
 }
 
 static const struct reg table[] = {
@@ -108,6 +120,11 @@ static const struct reg table[] = {
 	{SIM_REG_STATE_SIZE, 8, RO, FIELD(opts.state_size), NULL, NULL},
 	{SIM_REG_DIRTY_RATE, 8, RO, FIELD(opts.dirty_rate), NULL, NULL},
 	{SIM_REG_MUTATED, 8, RO, FIELD(regs.mutated), NULL, NULL},
+	{SIM_REG_P2P_TARGET, 8, RW, FIELD(regs.p2p_target), NULL, NULL},
+	{SIM_REG_P2P_RATE, 4, RW, FIELD(regs.p2p_rate), NULL, write_p2p_rate},
+	{SIM_REG_P2P_SENT, 8, RO, FIELD(regs.p2p_sent), NULL, NULL},
+	{SIM_REG_P2P_SEEN, 8, RO, FIELD(regs.p2p_seen), NULL, NULL},
+	{SIM_REG_P2P_LATE, 8, RO, FIELD(regs.p2p_late), NULL, NULL},
 };
 
 static const struct reg *find_reg(uint64_t offset)
@@ -173,6 +190,7 @@ int regs_read(struct sim *sim, uint64_t offset, void *buf, size_t len)
 
 	if (check_access(offset, len))
 		return -EINVAL;
+	p2p_look(sim);
 	for (i = 0; i < len / 4; i++)
 		dwords[i] = read_dword(sim, offset + i * 4);
 	memcpy(buf, dwords, len);
@@ -194,5 +212,9 @@ int regs_write(struct sim *sim, uint64_t offset, const void *buf, size_t len)
 
 void regs_reset(struct sim *sim)
 {
-	sim->regs = (struct regs){.dma_rate = sim->opts.dma_rate};
+	sim->regs = (struct regs){
+		.dma_rate = limit_rate(sim, sim->opts.dma_rate),
+		.p2p_target = sim->opts.p2p_target,
+		.p2p_rate = limit_rate(sim, sim->opts.p2p_rate),
+	};
 }

@@ -6,6 +6,7 @@
  *	BAR0  4 KiB  registers, below
  *	BAR2  4 KiB  MSI-X table at 0, pending bits at 0x800 (stored, not interpreted: interrupts
  *	             go where SET_IRQS said)
+ *	BAR4  4 KiB  mailbox: memory without meaning, which others may map and write to
  *
  * All registers are little endian. A 64-bit register may be accessed whole or by aligned 32-bit
  * halves; writing the low half alone changes the low half alone. Accesses are 4 or 8 bytes,
@@ -26,6 +27,13 @@
  * The device writes record n only when n - consumer < entries, so nothing that was not checked is
  * overwritten: a full ring makes the device wait and count a stall. A consumer past the producer,
  * or memory that cannot be reached, is a fault: SIM_STATUS_FAULT, and DMA stops.
+ *
+ * Peers. With SIM_REG_P2P_TARGET and _RATE set the device stores 1, 2, 3, ... to the aligned 64-bit
+ * word at that guest physical address: a word in the mailbox of another device, at best one for
+ * each writer. It does so in RUNNING and PRE_COPY. A target that cannot be reached is a fault for each
+ * store, and the same count is tried again. What comes into the device's own mailbox is counted by
+ * words that changed between two looks; SIM_REG_P2P_LATE must stay 0, and once all devices have
+ * stopped the word holds what SIM_REG_P2P_SENT of its writer says.
  */
 #ifndef SIM_REGS_H
 #define SIM_REGS_H
@@ -41,6 +49,7 @@
 
 #define SIM_BAR_REGS       0
 #define SIM_BAR_MSIX       2
+#define SIM_BAR_MAILBOX    4
 #define SIM_BAR_SIZE       4096u
 #define SIM_MSIX_CAP       0x40  /* offset of the MSI-X capability in config space */
 #define SIM_MSIX_PBA       0x800 /* offset of the pending bits in BAR2 */
@@ -59,7 +68,8 @@
 #define SIM_REG_RING_BASE    0x020 /* u64 RW  guest physical address of record slot 0, 64-aligned */
 #define SIM_REG_RING_INDEX   0x028 /* u64 RW  guest physical address of struct sim_ring_index, 64-aligned */
 #define SIM_REG_RING_ENTRIES 0x030 /* u32 RW  slots, a power of two, 1 to SIM_RING_ENTRIES_MAX */
-#define SIM_REG_DMA_RATE     0x034 /* u32 RW  records per second, 0: none; starts as --dma-rate */
+#define SIM_REG_DMA_RATE     0x034 /* u32 RW  records per second, 0: none; starts as --dma-rate; a
+				    *         personality that does no DMA keeps it 0 */
 #define SIM_REG_DOORBELL     0x038 /* u32 WO  any value: counted */
 #define SIM_REG_PRODUCER     0x040 /* u64 RO  records written; the next record's sequence number */
 #define SIM_REG_BYTES        0x048 /* u64 RO  bytes of records written */
@@ -70,11 +80,16 @@
 #define SIM_REG_STATE_SIZE   0x070 /* u64 RO  bytes of internal memory */
 #define SIM_REG_DIRTY_RATE   0x078 /* u64 RO  bytes of it changed per second */
 #define SIM_REG_MUTATED      0x080 /* u64 RO  bytes of it changed so far */
+#define SIM_REG_P2P_TARGET   0x088 /* u64 RW  where to write to, 8-aligned; 0: nowhere */
+#define SIM_REG_P2P_RATE     0x090 /* u32 RW  writes per second; starts as --p2p-rate */
+#define SIM_REG_P2P_SENT     0x098 /* u64 RO  writes to the target, the last value written */
+#define SIM_REG_P2P_SEEN     0x0a0 /* u64 RO  changes of the mailbox in states that allow them */
+#define SIM_REG_P2P_LATE     0x0a8 /* u64 RO  and in STOP, STOP_COPY and RESUMING, which do not */
 #define SIM_REG_SCRATCH      0x100 /* u64 RW  SIM_SCRATCH_COUNT registers without meaning */
 #define SIM_SCRATCH_COUNT    16
 
 #define SIM_MAGIC   0x53464d56u /* "VMFS" in memory */
-#define SIM_VERSION 1u
+#define SIM_VERSION 2u
 
 /* SIM_REG_CONTROL. Setting SIM_CONTROL_DMA checks the ring's registers: if they are wrong the
  * device faults and the bit stays clear. The ring's registers are read-only while it is set. */
@@ -92,6 +107,9 @@
 #define SIM_COMMAND_RING_RESET 2u /* with SIM_CONTROL_DMA clear: producer back to 0 */
 #define SIM_COMMAND_SPOIL      3u /* flip a bit of the internal memory unnoticed, as a bad memory
 				   * cell would: for tests of those who compare hashes */
+#define SIM_COMMAND_REINIT     4u /* the next precopy info query finds that the initial bytes have
+				   * begun anew; written when the vCPUs have stopped, it is a late
+				   * one. Forgotten when the data session ends */
 
 #define SIM_RING_ENTRIES_MAX (1u << 20)
 #define SIM_RECORD_SIZE      64u

@@ -20,15 +20,20 @@
  * it is handed out, and memory cannot change between that and its sending, because the device only
  * moves inside of calls.
  *
- * The sizes told are exact: what would be read if nothing changed from now on.
+ * Initial bytes can begin anew (REINIT, an option): a RENEW record, then the first pages again.
+ * What was early then waits until they are sent, so that the dirty bytes begin at 0 again.
+ *
+ * Personalities. One that saves when asked has what changes *held* until a precopy info query has
+ * asked for a save; the next read begins it, so that more may come than the query told. One whose
+ * saves are whole sends everything again each time. One with set-up data alone has no early pages.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "base/bitmap.h"
+#include "base/checked.h"
+#include "base/clock.h"
 #include "sim/device.h"
-
-#define RUN_MAX (STREAM_RECORD_MAX / SIM_PAGE_SIZE) /* pages of one record */
 
 int save_create(struct save *save)
 {
@@ -45,18 +50,29 @@ void save_destroy(struct save *save)
 int save_open(struct sim *sim)
 {
 	struct memory *memory = &sim->memory;
-	XXH3_state_t *hash = sim->save.hash;
 
-	sim->save = (struct save){.open = true, .hash = hash};
-	XXH3_64bits_reset(hash);
+	sim->save = (struct save){
+		.open = true,
+		.hash = sim->save.hash,
+		.initial_end = div_round_up(sim->opts.initial_size, SIM_PAGE_SIZE),
+		.next_ask_ns = sim->who->ask_period_ms * NS_PER_MSEC,
+	};
+	XXH3_64bits_reset(sim->save.hash);
 	bitmap_set_range(memory->pending, 0, memory->pages);
 	bitmap_clear_range(memory->early, 0, memory->pages);
+	bitmap_clear_range(memory->held, 0, memory->pages);
 	return 0;
 }
 
 void save_close(struct sim *sim)
 {
 	sim->save.open = false;
+}
+
+void save_stop_copy(struct sim *sim)
+{
+	if (sim->who->whole_saves || sim->save.failed)
+		bitmap_set_range(sim->memory.pending, 0, sim->memory.pages);
 }
 
 /* ---- runs of pages ---- */
@@ -66,20 +82,27 @@ struct run {
 	uint64_t pages;
 };
 
-/* What may be sent: everything pending, or of that only what is early. */
-static uint64_t fit_word(const struct memory *memory, uint64_t word, bool early_only)
+static uint64_t fit_word(const struct memory *memory, uint64_t word, enum fit fit)
 {
-	return memory->pending[word] & (early_only ? memory->early[word] : UINT64_MAX);
+	switch (fit) {
+	case FIT_ALL:
+		return memory->pending[word];
+	case FIT_EARLY:
+		return memory->pending[word] & memory->early[word];
+	case FIT_OFFERED:
+		return memory->pending[word] & (memory->early[word] | memory->held[word]);
+	}
+	return 0;
 }
 
-/* The first page in [from, end) that is fit (@fit) or is not; @end if there is none. */
-static uint64_t find_page(const struct memory *memory, uint64_t from, uint64_t end,
-			  bool early_only, bool fit)
+/* The first page in [from, end) that is fit (@yes) or is not; @end if there is none. */
+static uint64_t find_page(const struct memory *memory, uint64_t from, uint64_t end, enum fit fit,
+			  bool yes)
 {
-	uint64_t flip = fit ? 0 : UINT64_MAX, bits, page;
+	uint64_t flip = yes ? 0 : UINT64_MAX, bits, page;
 
 	while (from < end) {
-		bits = fit_word(memory, from / BITMAP_WORD_BITS, early_only) ^ flip;
+		bits = fit_word(memory, from / BITMAP_WORD_BITS, fit) ^ flip;
 		bits >>= from % BITMAP_WORD_BITS;
 		if (bits) {
 			page = from + (unsigned)__builtin_ctzll(bits);
@@ -90,27 +113,27 @@ static uint64_t find_page(const struct memory *memory, uint64_t from, uint64_t e
 	return end;
 }
 
-static bool find_run(const struct memory *memory, uint64_t from, uint64_t end, bool early_only,
+static bool find_run(const struct memory *memory, uint64_t from, uint64_t end, enum fit fit,
 		     struct run *run)
 {
 	uint64_t limit;
 
-	run->start = find_page(memory, from, end, early_only, true);
+	run->start = find_page(memory, from, end, fit, true);
 	if (run->start >= end)
 		return false;
 	limit = MIN(end, run->start + RUN_MAX);
-	run->pages = find_page(memory, run->start, limit, early_only, false) - run->start;
+	run->pages = find_page(memory, run->start, limit, fit, false) - run->start;
 	return true;
 }
 
 /* Bytes of stream for what is fit in [from, end). */
-static uint64_t measure(const struct memory *memory, uint64_t from, uint64_t end, bool early_only)
+uint64_t save_measure(const struct memory *memory, uint64_t from, uint64_t end, enum fit fit)
 {
 	uint64_t bytes = 0;
 	struct run run;
 
-	while (find_run(memory, from, end, early_only, &run)) {
-		bytes += sizeof(struct stream_record) + run.pages * SIM_PAGE_SIZE;
+	while (find_run(memory, from, end, fit, &run)) {
+		bytes += sizeof(struct stream_record) + memory_bytes(memory, run.start, run.pages);
 		from = run.start + run.pages;
 	}
 	return bytes;
@@ -131,33 +154,17 @@ static size_t staged(const struct save *save)
 	return save->stage_end - save->stage_at;
 }
 
-static uint64_t initial_pages(const struct sim *sim)
+bool save_in_initial(const struct sim *sim)
 {
-	return sim->opts.initial_size / SIM_PAGE_SIZE;
-}
-
-static bool in_initial(const struct sim *sim)
-{
-	return sim->save.initial < initial_pages(sim);
+	return sim->save.renewed || sim->save.initial < sim->save.initial_end;
 }
 
 static void stage_header(struct sim *sim)
 {
-	struct stream_header *header = stage(&sim->save, sizeof(*header));
+	struct stream_header header;
 
-	*header = (struct stream_header){
-		.magic = put_le64(STREAM_MAGIC),
-		.version = put_le32(STREAM_VERSION),
-		.size = put_le32(sizeof(*header)),
-		.vendor = put_le16(SIM_PCI_VENDOR),
-		.device = put_le16(SIM_PCI_DEVICE),
-		.subsystem = put_le16(SIM_PCI_SUBSYSTEM),
-		.vectors = put_le16((uint16_t)sim->opts.vectors),
-		.state_size = put_le64(sim->opts.state_size),
-		.page_size = put_le32(SIM_PAGE_SIZE),
-		.registers = put_le32(sizeof(struct stream_regs)),
-	};
-	strncpy(header->personality, sim->who->name, sizeof(header->personality) - 1);
+	stream_make_header(sim, &header);
+	memcpy(stage(&sim->save, sim->who->header_size), &header, sim->who->header_size);
 	sim->save.header_sent = true;
 }
 
@@ -177,8 +184,43 @@ static void begin_memory(struct sim *sim, const struct run *run)
 	bitmap_clear_range(sim->memory.pending, run->start, run->pages);
 	bitmap_clear_range(sim->memory.early, run->start, run->pages);
 	save->body = run->start * SIM_PAGE_SIZE;
-	save->body_left = run->pages * SIM_PAGE_SIZE;
+	save->body_left = memory_bytes(&sim->memory, run->start, run->pages);
 	put_record(save, STREAM_MEMORY, save->body, save->body_left);
+}
+
+static void free_range(uint64_t *to, uint64_t *from, uint64_t pages)
+{
+	uint64_t i;
+
+	for (i = 0; i < bitmap_words(pages); i++) {
+		to[i] |= from[i];
+		from[i] = 0;
+	}
+}
+
+/* The initial bytes are sent: what had to wait for that is as early as anything. */
+static void end_initial(struct sim *sim)
+{
+	struct save *save = &sim->save;
+
+	save->in_initial = false;
+	if (save->holding && !sim->who->saves_on_query)
+		free_range(sim->memory.early, sim->memory.held, sim->memory.pages);
+	save->holding = false;
+}
+
+bool save_has_initial(const struct sim *sim)
+{
+	const struct save *save = &sim->save;
+
+	return !save->header_sent || save_in_initial(sim) ||
+	       (save->in_initial && save_under_way(save));
+}
+
+void save_settle(struct sim *sim)
+{
+	if (!save_has_initial(sim))
+		end_initial(sim);
 }
 
 static bool begin_initial(struct sim *sim)
@@ -186,16 +228,21 @@ static bool begin_initial(struct sim *sim)
 	struct save *save = &sim->save;
 	struct run run;
 
-	save->in_initial = false;
-	if (!in_initial(sim))
-		return false;
-	if (!find_run(&sim->memory, save->initial, initial_pages(sim), false, &run)) {
-		save->initial = initial_pages(sim);
+	if (save->renewed) {
+		put_record(save, STREAM_RENEW, 0, 0);
+		save->renewed = false;
+		save->in_initial = true;
+		return true;
+	}
+	if (!save_in_initial(sim) ||
+	    !find_run(&sim->memory, save->initial, save->initial_end, FIT_ALL, &run)) {
+		save->initial = save->initial_end;
+		end_initial(sim);
 		return false;
 	}
 	save->in_initial = true;
 	save->initial = run.start + run.pages;
-	if (!in_initial(sim))
+	if (!save_in_initial(sim))
 		save->scan = save->initial % sim->memory.pages;
 	begin_memory(sim, &run);
 	return true;
@@ -203,13 +250,13 @@ static bool begin_initial(struct sim *sim)
 
 static bool begin_other(struct sim *sim)
 {
-	bool early_only = sim->state != VFM_STATE_STOP_COPY;
+	enum fit fit = sim->state == VFM_STATE_STOP_COPY ? FIT_ALL : FIT_EARLY;
 	struct memory *memory = &sim->memory;
 	uint64_t scan = sim->save.scan;
 	struct run run;
 
-	if (!find_run(memory, scan, memory->pages, early_only, &run) &&
-	    !find_run(memory, 0, scan, early_only, &run))
+	if (!find_run(memory, scan, memory->pages, fit, &run) &&
+	    !find_run(memory, 0, scan, fit, &run))
 		return false;
 	sim->save.scan = (run.start + run.pages) % memory->pages;
 	begin_memory(sim, &run);
@@ -221,10 +268,14 @@ static void begin_tail(struct sim *sim)
 {
 	struct save *save = &sim->save;
 	size_t start = save->stage_end;
+	struct stream_regs *regs;
 	struct stream_end *end;
 
 	put_record(save, STREAM_REGS, 0, sizeof(struct stream_regs));
-	stream_pack_regs(&sim->regs, stage(save, sizeof(struct stream_regs)));
+	p2p_look(sim);
+	regs = stage(save, sizeof(*regs));
+	stream_pack_regs(&sim->regs, regs);
+	memcpy(regs->mailbox, sim->mailbox.known, sizeof(regs->mailbox));
 	put_record(save, STREAM_END, 0, sizeof(*end));
 	end = stage(save, sizeof(*end));
 	end->length = put_le64(save->taken + STREAM_TAIL_SIZE);
@@ -298,6 +349,16 @@ static struct iovec next_piece(struct sim *sim, size_t max)
 	return piece;
 }
 
+/* A save that was asked for begins: with all that has changed by now. */
+static void begin_asked(struct sim *sim)
+{
+	sim->save.asked = false;
+	if (fault_call(sim, SIM_CALL_SAVE))
+		sim->save.failed = true;
+	else
+		free_range(sim->memory.early, sim->memory.held, sim->memory.pages);
+}
+
 /* Earlier pieces are not looked at any more: their room is free. */
 static void compact_stage(struct save *save)
 {
@@ -306,14 +367,11 @@ static void compact_stage(struct save *save)
 	save->stage_at = 0;
 }
 
-int64_t sim_mig_read(struct sim *sim, size_t max, struct iovec *iov, int *count)
+static size_t read_pieces(struct sim *sim, size_t max, struct iovec *iov, int *count)
 {
 	struct save *save = &sim->save;
 	size_t bytes = 0;
 
-	*count = 0;
-	if (!save->open)
-		return -EINVAL;
 	compact_stage(save);
 	while (bytes < max && *count < SIM_READ_IOV) {
 		if (!staged(save) && !save->body_left && !begin_next(sim))
@@ -321,84 +379,31 @@ int64_t sim_mig_read(struct sim *sim, size_t max, struct iovec *iov, int *count)
 		iov[*count] = next_piece(sim, max - bytes);
 		bytes += iov[(*count)++].iov_len;
 	}
+	return bytes;
+}
+
+int64_t sim_mig_read(struct sim *sim, size_t max, struct iovec *iov, int *count)
+{
+	size_t limit = sim->who->read_max ? sim->who->read_max : SIZE_MAX, bytes;
+	int ret;
+
+	*count = 0;
+	fault_upset(sim);
+	if (!sim->save.open)
+		return sim_no_session(sim);
+	ret = fault_call(sim, SIM_CALL_READ);
+	if (ret)
+		return ret;
+	if (sim->save.asked)
+		begin_asked(sim);
+	bytes = read_pieces(sim, MIN(max, limit), iov, count);
 	sim_count_stream(sim, bytes);
 	if (!bytes && sim->state != VFM_STATE_STOP_COPY)
-		return -ENOMSG;
+		return -sim->who->empty_read;
 	return (int64_t)bytes;
 }
 
-/* ---- sizes ---- */
-
-static uint64_t under_way(const struct save *save)
+uint64_t save_under_way(const struct save *save)
 {
-	return staged(save) + save->body_left +
-	       (save->header_sent ? 0 : sizeof(struct stream_header));
-}
-
-static uint64_t measure_initial(const struct sim *sim)
-{
-	if (!in_initial(sim))
-		return 0;
-	return measure(&sim->memory, sim->save.initial, initial_pages(sim), false);
-}
-
-/* All fit pages but the initial ones that are still to come. */
-static uint64_t measure_other(const struct sim *sim, bool early_only)
-{
-	const struct memory *memory = &sim->memory;
-	uint64_t scan = sim->save.scan;
-
-	if (in_initial(sim))
-		return measure(memory, initial_pages(sim), memory->pages, early_only) +
-		       measure(memory, 0, sim->save.initial, early_only);
-	return measure(memory, scan, memory->pages, early_only) +
-	       measure(memory, 0, scan, early_only);
-}
-
-/* The size of a whole stream: the runs of initial pages, then those of the others. */
-static uint64_t whole_size(const struct sim *sim)
-{
-	uint64_t initial = initial_pages(sim), other = sim->memory.pages - initial;
-	uint64_t records = (initial + RUN_MAX - 1) / RUN_MAX + (other + RUN_MAX - 1) / RUN_MAX;
-
-	return sizeof(struct stream_header) + sim->memory.size +
-	       records * sizeof(struct stream_record) + STREAM_TAIL_SIZE;
-}
-
-uint64_t sim_stop_copy_size(struct sim *sim)
-{
-	const struct save *save = &sim->save;
-	uint64_t size = whole_size(sim);
-
-	if (save->open)
-		size = under_way(save) + measure_initial(sim) + measure_other(sim, false) +
-		       (save->ended ? 0 : STREAM_TAIL_SIZE);
-	if (sim->who->stop_copy_size)
-		sim->who->stop_copy_size(sim, &size);
-	return size;
-}
-
-int sim_precopy_infov2(struct sim *sim)
-{
-	if (!(sim_mig_flags(sim) & VFM_MIG_PRE_COPY))
-		return -EINVAL;
-	sim->infov2 = true;
-	return 0;
-}
-
-int sim_precopy_info(struct sim *sim, struct vfm_precopy_info *info)
-{
-	const struct save *save = &sim->save;
-	bool initial = save->in_initial || !save->header_sent || in_initial(sim);
-
-	if (sim->state != VFM_STATE_PRE_COPY && sim->state != VFM_STATE_PRE_COPY_P2P)
-		return -EINVAL;
-	*info = (struct vfm_precopy_info){
-		.argsz = sizeof(*info),
-		.initial_bytes = measure_initial(sim) + (initial ? under_way(save) : 0),
-		.dirty_bytes = measure_other(sim, true) + (initial ? 0 : under_way(save)),
-	};
-	if (sim->who->precopy_info)
-		sim->who->precopy_info(sim, info);
-	return 0;
+	return staged(save) + save->body_left;
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "sim/personality.h"
 #include "sim/serve.h"
 
 struct feature {
@@ -106,8 +107,11 @@ static int feature_data_size(struct server *s, const void *in, bool set)
 {
 	struct vfm_vfio_user_data_size *out = serve_reply(s, sizeof(*out));
 
-	out->stop_copy_length = sim_stop_copy_size(s->sim);
-	return 0;
+	uint64_t size = 0;
+	int ret = sim_data_size(s->sim, &size);
+
+	out->stop_copy_length = size;
+	return ret;
 }
 
 static int feature_infov2(struct server *s, const void *in, bool set)
@@ -118,7 +122,7 @@ static int feature_infov2(struct server *s, const void *in, bool set)
 static int feature_precopy_info(struct server *s, const void *in, bool set)
 {
 	struct vfm_vfio_user_precopy_info *out = serve_reply(s, sizeof(*out));
-	struct vfm_precopy_info info;
+	struct vfm_precopy_info info = {0};
 	int ret = sim_precopy_info(s->sim, &info);
 
 	if (ret)
@@ -246,7 +250,7 @@ int serve_mig_read(struct server *s)
 	memcpy(&in, s->payload, sizeof(in));
 	got = sim_mig_read(s->sim, in.size, s->iov + s->iov_count, &count);
 	s->iov_count += count;
-	if (got < 0 && got != -ENOMSG)
+	if (got < 0 && (got != -ENOMSG || sim_who(s->sim)->empty_is_error))
 		return (int)got;
 	out->size = got > 0 ? (uint32_t)got : 0;
 	out->argsz = (uint32_t)sizeof(*out) + out->size;
@@ -267,19 +271,18 @@ int serve_mig_write_validate(struct server *s)
 /* The data goes from the socket to where it belongs. */
 int serve_mig_write(struct server *s)
 {
+	int ret = sim_mig_begin_write(s->sim);
 	void *where;
 	size_t room;
-	int ret;
 
-	while (s->msg.left) {
+	while (!ret && s->msg.left) {
 		ret = sim_mig_space(s->sim, &where, &room);
 		if (ret)
-			return ret;
+			break;
 		room = MIN(room, s->msg.left);
 		ret = conn_read(&s->conn, &s->msg, where, room);
-		if (ret)
-			return ret;
-		sim_mig_wrote(s->sim, room);
+		if (!ret)
+			ret = sim_mig_wrote(s->sim, room);
 	}
-	return 0;
+	return ret;
 }

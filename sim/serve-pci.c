@@ -36,10 +36,14 @@ int serve_region_info(struct server *s)
 	out->size = sim_region_size(s->sim, in.index);
 	if (out->size)
 		out->flags = VFM_REGION_INFO_READ | VFM_REGION_INFO_WRITE;
+	if (in.index == VFM_PCI_BAR0_REGION + SIM_BAR_MAILBOX) {
+		out->flags |= VFM_REGION_INFO_MMAP;
+		s->reply_fd = sim_mailbox_fd(s->sim);
+	}
 	return 0;
 }
 
-/* Every register does something when touched: nothing can be served through an fd. */
+/* Every register does something when touched: nothing can be served through an eventfd. */
 int serve_region_io_fds(struct server *s)
 {
 	struct vfm_vfio_user_region_io_fds in, *out;

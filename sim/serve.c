@@ -112,6 +112,7 @@ int serve_request(struct server *s)
 		return ret;
 	s->fixed_used = 0;
 	s->iov_count = 1;
+	s->reply_fd = -1;
 	result = process(s);
 	ret = conn_finish(&s->conn, &s->msg);
 	if (ret || s->conn.dead)
@@ -120,5 +121,5 @@ int serve_request(struct server *s)
 		return -EPROTO; /* a port scanner, or a version that is not ours */
 	if (s->msg.header.flags & VFM_VFIO_USER_FLAG_NO_REPLY)
 		return 0;
-	return conn_reply(&s->conn, &s->msg, -result, s->iov, s->iov_count);
+	return conn_reply(&s->conn, &s->msg, -result, s->iov, s->iov_count, s->reply_fd);
 }

@@ -47,6 +47,7 @@ struct server {
 	uint32_t size;            /* bytes of payload that were read */
 	struct iovec iov[SERVE_REPLY_IOV]; /* [0] is for the header */
 	int iov_count;
+	int reply_fd;             /* that goes with the reply, borrowed; -1: none */
 	union {
 		uint8_t fixed[2048]; /* the small parts of a reply */
 		uint64_t fixed_align;

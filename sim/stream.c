@@ -6,6 +6,23 @@
 
 #include "sim/device.h"
 
+void stream_make_header(const struct sim *sim, struct stream_header *header)
+{
+	*header = (struct stream_header){
+		.magic = put_le64(STREAM_MAGIC),
+		.version = put_le32(STREAM_VERSION),
+		.size = put_le32(sim->who->header_size),
+		.vendor = put_le16(SIM_PCI_VENDOR),
+		.device = put_le16(SIM_PCI_DEVICE),
+		.subsystem = put_le16(SIM_PCI_SUBSYSTEM),
+		.vectors = put_le16((uint16_t)sim->opts.vectors),
+		.state_size = put_le64(sim->opts.state_size),
+		.page_size = put_le32(SIM_PAGE_SIZE),
+		.registers = put_le32(sizeof(struct stream_regs)),
+	};
+	strncpy(header->personality, sim->who->name, sizeof(header->personality) - 1);
+}
+
 void stream_pack_regs(const struct regs *regs, struct stream_regs *out)
 {
 	unsigned i;
@@ -26,6 +43,11 @@ void stream_pack_regs(const struct regs *regs, struct stream_regs *out)
 		.mutated = put_le64(regs->mutated),
 		.uptime_ns = put_le64(regs->uptime_ns),
 		.random = put_le64(regs->random),
+		.p2p_target = put_le64(regs->p2p_target),
+		.p2p_rate = put_le32(regs->p2p_rate),
+		.p2p_sent = put_le64(regs->p2p_sent),
+		.p2p_seen = put_le64(regs->p2p_seen),
+		.p2p_late = put_le64(regs->p2p_late),
 	};
 	for (i = 0; i < SIM_SCRATCH_COUNT; i++)
 		out->scratch[i] = put_le64(regs->scratch[i]);
@@ -53,6 +75,11 @@ static void unpack(const struct stream_regs *in, struct regs *regs)
 		.mutated = get_le64(in->mutated),
 		.uptime_ns = get_le64(in->uptime_ns),
 		.random = get_le64(in->random),
+		.p2p_target = get_le64(in->p2p_target),
+		.p2p_rate = get_le32(in->p2p_rate),
+		.p2p_sent = get_le64(in->p2p_sent),
+		.p2p_seen = get_le64(in->p2p_seen),
+		.p2p_late = get_le64(in->p2p_late),
 	};
 	for (i = 0; i < SIM_SCRATCH_COUNT; i++)
 		regs->scratch[i] = get_le64(in->scratch[i]);
@@ -65,7 +92,8 @@ int stream_unpack_regs(const struct stream_regs *in, const uint8_t *config, stru
 	unpack(in, regs);
 	if (regs->control & ~(SIM_CONTROL_DMA | SIM_CONTROL_IRQ) ||
 	    regs->status & ~(SIM_STATUS_FULL | SIM_STATUS_FAULT) ||
-	    regs->dma_rate > SIM_DMA_RATE_MAX)
+	    regs->dma_rate > SIM_DMA_RATE_MAX || regs->p2p_rate > SIM_DMA_RATE_MAX ||
+	    get_le32(in->reserved))
 		return -EBADMSG;
 	if (regs->control & SIM_CONTROL_DMA && !ring_valid(regs))
 		return -EBADMSG;

@@ -102,6 +102,26 @@ static void progress_shows_every_number_in_80_columns(void **state)
 	assert_non_null(strstr(line, "downtime ~31.4 ms"));
 }
 
+/* The reason has a place, whatever has to go for it. */
+static void progress_tells_why_it_waits(void **state)
+{
+	struct vfm_progress numbers = sample;
+	char line[PROGRESS_LINE_MAX];
+
+	strcpy(numbers.waiting_for,
+	       "predicted downtime 31.400 ms is above the limit, mostly state of dev0");
+	progress_format(line, &numbers, 79);
+	assert_non_null(strstr(line, "  mostly state of dev0"));
+	assert_non_null(strstr(line, "~31.4 ms"));
+	assert_true(strlen(line) <= 79);
+	strcpy(numbers.waiting_for, "2 acks are pending, the first of dev0");
+	progress_format(line, &numbers, 131);
+	assert_non_null(strstr(line, "  2 acks are pending, the first of dev0"));
+	numbers.stage = VFM_STAGE_STOP;
+	progress_format(line, &numbers, 131);
+	assert_null(strstr(line, "acks"));
+}
+
 static void progress_never_exceeds_the_width(void **state)
 {
 	char line[PROGRESS_LINE_MAX];
@@ -549,6 +569,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(units_keep_three_digits),
 		cmocka_unit_test(progress_shows_every_number_in_80_columns),
+		cmocka_unit_test(progress_tells_why_it_waits),
 		cmocka_unit_test(progress_never_exceeds_the_width),
 		cmocka_unit_test(progress_unknown_is_not_zero),
 		cmocka_unit_test(progress_has_no_codes_off_a_terminal),

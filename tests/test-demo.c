@@ -183,6 +183,121 @@ static void demo_passes_with_two_vcpus(void **state)
 	assert_string_equal(run.output, "");
 }
 
+/* The row of device @i: with its personality, all of its initial bytes acked by itself. */
+static void expect_row(struct json_object *report, size_t i, const char *personality)
+{
+	struct json_object *devices = field_find(report, "devices"), *device;
+	char name[16];
+
+	assert_true(json_object_is_type(devices, json_type_array));
+	device = json_object_array_get_idx(devices, i);
+	snprintf(name, sizeof(name), "dev%u", (unsigned)i);
+	assert_string_equal(field_text(device, "name", ""), name);
+	assert_string_equal(field_text(device, "personality", ""), personality);
+	assert_true(field_number(device, "load_ms", -1) >= 0);
+	assert_true(field_u64(device, "stopcopy_bytes", 0) > 0);
+	expect_arcs(device);
+}
+
+static struct json_object *demo_report(const char *args, int status)
+{
+	struct json_object *report;
+	char line[512];
+
+	snprintf(line, sizeof(line), SMALL "--accel=thread --quiet --json=- %s", args);
+	expect_status(line, status);
+	report = json_tokener_parse(run.output);
+	assert_non_null(report);
+	return report;
+}
+
+static uint64_t device_number(struct json_object *report, size_t i, const char *field)
+{
+	return field_u64(json_object_array_get_idx(field_find(report, "devices"), i), field, 99);
+}
+
+static void four_devices_of_two_kinds(void **state)
+{
+	struct json_object *report = demo_report("--devices=4 --personality=generic "
+						 "--personality=mlx5", 0);
+	size_t i;
+
+	assert_int_equal(json_object_array_length(field_find(report, "devices")), 4);
+	for (i = 0; i < 4; i++) {
+		expect_row(report, i, i % 2 ? "mlx5" : "generic");
+		assert_int_equal(device_number(report, i, "acks"), 1);
+	}
+	assert_string_equal(field_text(report, "acks.mode", ""), "per-device");
+	json_object_put(report);
+}
+
+/* The third one does no DMA: it has no ring, and is checked all the same. */
+static void devices_of_every_kind_beside_each_other(void **state)
+{
+	json_object_put(demo_report("--devices=4 --personality=virtio --personality=qat "
+				    "--personality=mtty --personality=xe", 0));
+}
+
+static void devices_write_to_each_other(void **state)
+{
+	struct json_object *report = demo_report("--devices=3 --p2p", 0);
+
+	assert_true(field_true(report, "verified.p2p"));
+	json_object_put(report);
+}
+
+static void legacy_and_no_acks(void **state)
+{
+	struct json_object *report = demo_report("--devices=2 --switchover-ack=legacy", 0);
+
+	assert_string_equal(field_text(report, "acks.mode", ""), "legacy");
+	json_object_put(report);
+	report = demo_report("--devices=2 --switchover-ack=off", 0);
+	assert_string_equal(field_text(report, "acks.mode", ""), "off");
+	json_object_put(report);
+}
+
+/* New initial bytes when the vCPUs had stopped: taken back, acked once more, then it goes. */
+static void a_late_reinit_is_taken_back(void **state)
+{
+	struct json_object *report = demo_report("--reinit=late", 0);
+	struct json_object *attempts = field_find(report, "switchover_attempts");
+
+	assert_int_equal(json_object_array_length(attempts), 1);
+	assert_string_equal(field_text(json_object_array_get_idx(attempts, 0), "device", ""),
+			    "dev0");
+	assert_int_equal(device_number(report, 0, "acks"), 2);
+	assert_int_equal(device_number(report, 0, "reinits"), 1);
+	json_object_put(report);
+	expect_status(SMALL "--accel=thread --reinit=late", 0);
+	assert_non_null(strstr(run.output, "taken back at "));
+}
+
+/* Its slow arcs are in the downtime, once for all devices or one after the other. */
+static void transitions_in_parallel_or_not(void **state)
+{
+	struct json_object *report;
+
+	report = demo_report("--devices=3 --arc-latency=PRE_COPY_P2P:STOP_COPY=100 "
+			     "--parallel-transitions=off --downtime-limit=unlimited", 0);
+	assert_true(field_number(report, "downtime_terms.stop_ms", 0) >= 300);
+	json_object_put(report);
+	report = demo_report("--devices=3 --arc-latency=PRE_COPY_P2P:STOP_COPY=100 "
+			     "--downtime-limit=unlimited", 0);
+	assert_true(field_number(report, "downtime_terms.stop_ms", 0) >= 100);
+	json_object_put(report);
+}
+
+/* Two transitions lead to STOP_COPY. */
+static void an_estimate_is_what_is_not_measured(void **state)
+{
+	struct json_object *report;
+
+	report = demo_report("--transition-estimate=70 --downtime-limit=unlimited", 0);
+	assert_true(field_number(report, "predicted_terms.stop_ms", 0) >= 140);
+	json_object_put(report);
+}
+
 /* Text and report do not mix. */
 static void report_on_standard_output(void **state)
 {
@@ -298,6 +413,13 @@ int main(void)
 		cmocka_unit_test(demo_passes_on_a_thread),
 		cmocka_unit_test(demo_passes_on_kvm),
 		cmocka_unit_test(demo_passes_with_two_vcpus),
+		cmocka_unit_test(four_devices_of_two_kinds),
+		cmocka_unit_test(devices_of_every_kind_beside_each_other),
+		cmocka_unit_test(devices_write_to_each_other),
+		cmocka_unit_test(legacy_and_no_acks),
+		cmocka_unit_test(a_late_reinit_is_taken_back),
+		cmocka_unit_test(transitions_in_parallel_or_not),
+		cmocka_unit_test(an_estimate_is_what_is_not_measured),
 		cmocka_unit_test(report_on_standard_output),
 		cmocka_unit_test(each_check_can_fail_on_a_thread),
 		cmocka_unit_test(each_check_can_fail_on_kvm),

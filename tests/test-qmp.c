@@ -328,6 +328,41 @@ static void test_parameters(void **state)
 	expect_parameter(f, "max-bandwidth", "0");
 }
 
+static void test_parameters_of_the_switchover(void **state)
+{
+	struct fixture *f = *state;
+	const struct vfm_options *options = migration_options(f->app.migration);
+
+	negotiate(f);
+	expect_parameter(f, "x-vfm-switchover-ack", "per-device");
+	expect_parameter(f, "x-vfm-profile", "reinit");
+	expect_parameter(f, "x-vfm-parallel-transitions", "true");
+	ok(f, SET("\"x-vfm-switchover-ack\":\"legacy\",\"x-vfm-profile\":\"legacy\""));
+	expect_parameter(f, "x-vfm-switchover-ack", "legacy");
+	expect_parameter(f, "x-vfm-profile", "legacy");
+	assert_int_equal(options->switchover_ack, VFM_ACK_LEGACY);
+	assert_int_equal(options->profile, VFM_PROFILE_LEGACY);
+	ok(f, SET("\"x-vfm-profile\":2,\"x-vfm-switchover-ack\":\"off\""));
+	assert_int_equal(options->profile, VFM_PROFILE_REINIT);
+	assert_int_equal(options->switchover_ack, VFM_ACK_OFF);
+	ok(f, SET("\"x-vfm-parallel-transitions\":false"));
+	assert_int_equal(options->serial_transitions, 1);
+	ok(f, SET("\"x-vfm-parallel-transitions\":\"on\""));
+	assert_int_equal(options->serial_transitions, 0);
+	ok(f, SET("\"x-vfm-max-switchover-attempts\":3,\"x-vfm-transition-estimate\":7"));
+	assert_int_equal(options->max_switchover_attempts, 3);
+	assert_true(options->transition_estimate_ns == 7000000);
+	ok(f, SET("\"x-vfm-max-rounds\":9,\"x-vfm-timeout\":1000"));
+	expect_parameter(f, "x-vfm-max-rounds", "9");
+	assert_true(options->timeout_ns == 1000000000);
+	expect_error(f, SET("\"x-vfm-switchover-ack\":true"), "GenericError", "switchover-ack");
+	expect_error(f, SET("\"x-vfm-switchover-ack\":\"on\""), "GenericError", "per-device");
+	expect_error(f, SET("\"x-vfm-profile\":3"), "GenericError", "profile");
+	expect_error(f, SET("\"x-vfm-profile\":null"), "GenericError", "profile");
+	expect_error(f, SET("\"x-vfm-parallel-transitions\":\"both\""), "GenericError", "on or off");
+	expect_error(f, SET("\"x-vfm-max-switchover-attempts\":0"), "GenericError", "attempts");
+}
+
 /* Nobody listens there: the command is taken, the migration fails, the guest runs on. */
 static void test_migrate_to_nobody(void **state)
 {
@@ -392,6 +427,7 @@ int main(void)
 		ROW(test_limits),
 		ROW(test_stop_and_cont),
 		ROW(test_parameters),
+		ROW(test_parameters_of_the_switchover),
 		ROW(test_migrate_to_nobody),
 		ROW(test_verify),
 	};

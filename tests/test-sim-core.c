@@ -811,7 +811,7 @@ static void test_log_wide(void **state)
 {
 	struct log log = {.on = true, .page_size = 4096};
 	uint64_t i, bits[1];
-	struct sim sim = {.opts = {.dma_logging = true}};
+	struct sim sim = {.opts = {.dma_logging = true}, .who = sim_personality_at(0)};
 
 	for (i = 0; i < 100; i++)
 		log_mark(&log, (i * 37 % 100) << 32, 1);
@@ -861,7 +861,7 @@ static void test_load_cost(void **state)
 		host_start(&a, &o);
 		s = save_worked(&a, 1 << 20);
 		o.load_cost_us_per_mib = 100000;
-		o.load_cost_at_end = at_end;
+		o.load_at = at_end ? SIM_LOAD_AT_END : SIM_LOAD_AT_WRITE;
 		host_start(&b, &o);
 		go(&b, VFM_STATE_RESUMING);
 		write_all(&b, s.data, s.size, 4096);

@@ -185,17 +185,9 @@ static void lets_go_by_an_operators_word(void **unused)
 static void cancel_prepared(struct double_vm *vm, const struct vfm_event *event)
 {
 	struct rig *rig = vm->on_event_arg;
-	bool prepared = false;
 
-	if (event->type != VFM_EVENT_STAGE || event->stage != VFM_STAGE_COMMIT)
-		return;
-	while (!prepared) {
-		poll(NULL, 0, 1);
-		pthread_mutex_lock(&rig->source->session.lock);
-		prepared = rig->source->session.inbox;
-		pthread_mutex_unlock(&rig->source->session.lock);
-	}
-	vfm_destination_cancel(rig->destination);
+	if (event->type == VFM_EVENT_STAGE && event->stage == VFM_STAGE_COMMIT)
+		vfm_destination_cancel(rig->destination);
 }
 
 static void leaves_when_the_source_has_heard(void **unused)

@@ -13,7 +13,10 @@
 #include "cli/field.h"
 #include "cli/verify.h"
 
-/* Two vCPUs and two devices that arrived as they left. */
+static const struct verify_peer quiet = {
+	.known = true, .sent = 40, .arrived = 40, .seen = 50, .late = 0};
+
+/* Two vCPUs and two devices that arrived as they left, and write to each other. */
 static void fill_good(struct verify *verify)
 {
 	struct verify_stopped stopped = {
@@ -22,8 +25,8 @@ static void fill_good(struct verify *verify)
 		.cpus = 2,
 		.devices = 2,
 		.heartbeat = {100, 90},
-		.device = {{"dev0", "00000000000000bb", 500, 500},
-			   {"dev1", "00000000000000cc", 600, 600}},
+		.device = {{"dev0", "00000000000000bb", 500, 500, quiet},
+			   {"dev1", "00000000000000cc", 600, 600, quiet}},
 	};
 	struct verify_live live = {
 		.cpus = 2,
@@ -31,9 +34,12 @@ static void fill_good(struct verify *verify)
 		.heartbeat = {100, 90},
 		.pages = {1000, 900},
 		.records = {500, 600},
+		.doorbells = {7, 8},
+		.peer = {quiet, quiet},
 	};
 
 	memset(verify, 0, sizeof(*verify));
+	verify->p2p = true;
 	verify->source.stopped = verify->destination.stopped = stopped;
 	verify->source.live = verify->destination.live = live;
 	verify->destination.live.running = true;
@@ -43,6 +49,10 @@ static void fill_good(struct verify *verify)
 	verify->destination.live.pages[1] += 50;
 	verify->destination.live.records[0] += 20;
 	verify->destination.live.records[1] += 20;
+	verify->destination.live.doorbells[0]++;
+	verify->destination.live.doorbells[1]++;
+	verify->destination.live.peer[0].sent += 9;
+	verify->destination.live.peer[1].sent += 9;
 }
 
 static void good_passes(void **state)
@@ -57,12 +67,13 @@ static void good_passes(void **state)
 	verify_add_to(&verify, report);
 	assert_true(field_true(report, "verified.memory"));
 	assert_true(field_true(report, "verified.heartbeat"));
+	assert_true(field_true(report, "verified.p2p"));
 	json_object_put(report);
 }
 
 static void nothing_passes_nothing(void **state)
 {
-	static struct verify verify;
+	static struct verify verify = {.p2p = true};
 	unsigned i;
 
 	verify_judge(&verify);
@@ -109,6 +120,13 @@ DAMAGE(heart_skips, dst->stopped.heartbeat[1]++)
 DAMAGE(heart_stands, dst->live.heartbeat[1] = 90)
 DAMAGE(heart_never_beat, src->stopped.heartbeat[0] = dst->stopped.heartbeat[0] = 0)
 DAMAGE(heart_beats_twice, src->live.heartbeat[0]++)
+DAMAGE(write_came_late_here, src->stopped.device[1].peer.late = 1)
+DAMAGE(write_came_late_there, dst->live.peer[0].late = 1)
+DAMAGE(write_was_lost, src->stopped.device[0].peer.arrived--)
+DAMAGE(write_was_lost_underway, dst->stopped.device[1].peer.arrived--)
+DAMAGE(nobody_wrote, dst->live.peer[1].sent = 40)
+DAMAGE(nothing_was_seen, src->stopped.device[1].peer.seen = 0)
+DAMAGE(peer_not_asked, dst->stopped.device[1].peer.known = false)
 
 static const struct {
 	enum verify_check check;
@@ -124,6 +142,10 @@ static const struct {
 	{VERIFY_HEARTBEAT, heart_repeats},    {VERIFY_HEARTBEAT, heart_skips},
 	{VERIFY_HEARTBEAT, heart_stands},     {VERIFY_HEARTBEAT, heart_never_beat},
 	{VERIFY_HEARTBEAT, heart_beats_twice},
+	{VERIFY_P2P, write_came_late_here},   {VERIFY_P2P, write_came_late_there},
+	{VERIFY_P2P, write_was_lost},	      {VERIFY_P2P, write_was_lost_underway},
+	{VERIFY_P2P, nobody_wrote},	      {VERIFY_P2P, nothing_was_seen},
+	{VERIFY_P2P, peer_not_asked},
 };
 
 static void each_damage_fails_its_check_alone(void **state)
@@ -140,6 +162,24 @@ static void each_damage_fails_its_check_alone(void **state)
 		assert_int_not_equal(strlen(verify.result[damages[i].check].text), 0);
 		assert_false(verify_held(&verify));
 	}
+}
+
+/* A device that does no DMA has no ring: its doorbells count, and records would be wrong. */
+static void a_silent_device_counts_doorbells(void **state)
+{
+	struct verify verify;
+
+	fill_good(&verify);
+	verify.silent = 1 << 1;
+	verify_judge(&verify);
+	assert_false(verify.result[VERIFY_RING].held);
+	verify.source.stopped.device[1].counter = verify.source.stopped.device[1].ring = 0;
+	verify.destination.stopped.device[1].counter = 0;
+	verify_judge(&verify);
+	assert_true(verify.result[VERIFY_RING].held);
+	verify.destination.live.doorbells[1] = 8;
+	verify_judge(&verify);
+	assert_false(verify.result[VERIFY_RING].held);
 }
 
 static void other_devices_are_told(void **state)
@@ -164,6 +204,7 @@ int main(void)
 		cmocka_unit_test(nothing_passes_nothing),
 		cmocka_unit_test(unknown_is_null),
 		cmocka_unit_test(each_damage_fails_its_check_alone),
+		cmocka_unit_test(a_silent_device_counts_doorbells),
 		cmocka_unit_test(other_devices_are_told),
 	};
 

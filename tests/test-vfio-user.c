@@ -1069,10 +1069,14 @@ static void full_socket_in_a_message_loses_the_server(void **state)
 	struct vfm_vfio_user_options options = impatient(50);
 	struct pair *pair = pair_new();
 	unsigned char *buf = calloc(1, MIB);
+	int small = 64 << 10;
 
 	options.request_timeout_ms = 1500;
 	options.data_chunk = MIB;
 	make_deaf(pair, &options);
+	/* The client has made room for a whole request. */
+	assert_int_equal(setsockopt(pair->fake.client_fd, SOL_SOCKET, SO_SNDBUF, &small,
+				    sizeof(small)), 0);
 	assert_int_equal(vfm_vfio_user_mig_data_write(pair->client, buf, MIB), -ENOTCONN);
 	assert_lost(pair->client, "took a part of a message");
 	sem_post(&go_on);

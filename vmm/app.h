@@ -55,8 +55,7 @@ struct app_options {
 	const char *control;  /* path; NULL: none */
 	const char *incoming; /* address; NULL: none */
 	const char *spoil;    /* NULL: nothing */
-	uint64_t peer_timeout_ns;  /* 0: the library's default */
-	uint64_t doubt_timeout_ns; /* 0: the library's default */
+	struct vfm_options migration; /* size 0: the library's defaults */
 	enum vfm_stage die_at;     /* VFM_STAGE_NONE: live on */
 	bool quiet;
 };

@@ -53,6 +53,8 @@ static int hash_device(struct vmm *vm, unsigned i, struct vmm_inspection *in)
 	if (!ret)
 		ret = vfm_vfio_user_region_read(client, SIM_BAR_REGS, SIM_REG_PRODUCER,
 						&in->device[i].records, sizeof(uint64_t));
+	if (!ret && vm->config.p2p)
+		ret = peers_look(vm, i, &in->device[i].peer);
 	return ret;
 }
 

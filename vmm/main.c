@@ -5,16 +5,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/parse.h"
 #include "vmm/main.h"
+#include "vmm/parameters.h"
 
 #define MEMORY_DEFAULT (256ull << 20)
 #define RATE_DEFAULT   (16ull << 20)
+#define LATE_REINITS_MAX 1000
 #define RATE_MAX       (1ull << 40)
-#define TIMEOUT_MAX_MS (24ull * 60 * 60 * 1000)
 
 enum key {
 	KEY_MEMORY = 'm',
@@ -25,10 +25,10 @@ enum key {
 	KEY_CONTROL,
 	KEY_DIE_AT,
 	KEY_DIRTY_RATE,
-	KEY_DOUBT_TIMEOUT,
 	KEY_INCOMING,
+	KEY_LATE_REINIT,
+	KEY_P2P,
 	KEY_PAUSED,
-	KEY_PEER_TIMEOUT,
 	KEY_SERIAL,
 	KEY_SPOIL,
 	KEY_VERIFY,
@@ -52,17 +52,18 @@ static const struct argp_option options[] = {
 	{"control", KEY_CONTROL, "SOCKET", 0, "listen for QMP at this unix socket", 0},
 	{"incoming", KEY_INCOMING, "ADDRESS", 0,
 	 "wait for a migration: tcp:HOST:PORT, unix:PATH, or fd:N, a listening socket", 0},
-	{"peer-timeout", KEY_PEER_TIMEOUT, "MS", 0,
-	 "longest silence of a peer that owes an answer (30s)", 0},
-	{"doubt-timeout", KEY_DOUBT_TIMEOUT, "MS", 0,
-	 "how long a source in doubt asks, and a destination stays to be asked (60s)", 0},
 	{"paused", KEY_PAUSED, NULL, 0, "do not start the guest before QMP's cont", 0},
 	{"verify", KEY_VERIFY, NULL, 0,
 	 "hash memory and devices at a switchover, for x-vfm-verify; not counted as downtime", 0},
+	{"p2p", KEY_P2P, NULL, 0,
+	 "let simulated devices write to each other, each to the next one's mailbox", 0},
 	{"serial", KEY_SERIAL, "FILE", 0, "append what the guest says to FILE (- is stdout)", 0},
 	{"quiet", KEY_QUIET, NULL, 0, "print nothing but warnings and errors", 0},
 	{"die-at", KEY_DIE_AT, "STAGE", 0,
 	 "for tests: be killed (SIGKILL) as a migration enters STAGE, hello to commit", 0},
+	{"late-reinit", KEY_LATE_REINIT, "N", 0,
+	 "for tests: simulated devices have new initial bytes when the vCPUs have stopped for the "
+	 "first N switchovers (0)", 0},
 	{"spoil", KEY_SPOIL, "WORD", OPTION_HIDDEN, NULL, 0},
 	{0},
 };
@@ -100,16 +101,6 @@ static int set_die_at(struct app_options *o, const char *text, char *why)
 	ret = parse_word("--die-at", text, words, ARRAY_SIZE(words), &i, why);
 	if (!ret)
 		o->die_at = (enum vfm_stage)(VFM_STAGE_HELLO + i);
-	return ret;
-}
-
-static int set_timeout(const char *option, const char *text, uint64_t *ns, char *why)
-{
-	uint64_t ms;
-	int ret = parse_duration_ms(option, text, 1, TIMEOUT_MAX_MS, &ms, why);
-
-	if (!ret)
-		*ns = ms * NS_PER_MSEC;
 	return ret;
 }
 
@@ -218,12 +209,11 @@ static int set_value(struct app_options *o, int key, char *text, char *why)
 		return set_incoming(o, text, why);
 	case KEY_SPOIL:
 		return set_spoil(o, text, why);
+	case KEY_LATE_REINIT:
+		return parse_u32("--late-reinit", text, 0, LATE_REINITS_MAX, &o->vm.late_reinits,
+				 why);
 	case KEY_DIE_AT:
 		return set_die_at(o, text, why);
-	case KEY_PEER_TIMEOUT:
-		return set_timeout("--peer-timeout", text, &o->peer_timeout_ns, why);
-	case KEY_DOUBT_TIMEOUT:
-		return set_timeout("--doubt-timeout", text, &o->doubt_timeout_ns, why);
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
@@ -238,9 +228,13 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	switch (key) {
 	case ARGP_KEY_INIT:
 		state->err_stream = NULL; /* it would add a second line to a complaint */
+		state->child_inputs[0] = &o->migration;
 		return 0;
 	case KEY_PAUSED:
 		o->vm.paused = true;
+		return 0;
+	case KEY_P2P:
+		o->vm.p2p = true;
 		return 0;
 	case KEY_VERIFY:
 		o->vm.verify = true;
@@ -268,6 +262,8 @@ static int check_together(const struct app_options *o, const char *name)
 		why = "--paused does not go with --incoming: the VM arrives as it left";
 	else if (o->spoil && !o->incoming)
 		why = "--spoil goes with --incoming";
+	else if (o->vm.p2p && o->vm.devices < 2)
+		why = "--p2p wants two devices or more";
 	if (why)
 		fprintf(stderr, "%s: %s\n", name, why);
 	return why ? -EINVAL : 0;
@@ -275,9 +271,17 @@ static int check_together(const struct app_options *o, const char *name)
 
 int vm_main(int argc, char **argv)
 {
-	static const struct argp argp = {
+	struct argp_option migration[PARAMETERS_COUNT + 1];
+	const struct argp parameters = {.options = migration, .parser = parameters_parse};
+	const struct argp_child children[] = {
+		{&parameters, 0,
+		 "Migration, on both sides (QMP's migrate-set-parameters changes it later):", 1},
+		{0},
+	};
+	const struct argp argp = {
 		.options = options,
 		.parser = parse_option,
+		.children = children,
 		.doc = "Run a guest that checks itself, with devices; or wait for one to come in.\v"
 		       "The control socket speaks QMP with QEMU's commands (query-status, stop, "
 		       "cont, quit, migrate, migrate_cancel, query-migrate, "
@@ -289,6 +293,8 @@ int vm_main(int argc, char **argv)
 		       .dirty_rate = RATE_DEFAULT, .cpus = 1, .accel = "auto"},
 	};
 
+	parameters_fill(migration);
+	vfm_options_init(&chosen.migration);
 	argp_err_exit_status = CLI_EXIT_USAGE;
 	if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &chosen))
 		return CLI_EXIT_USAGE;

@@ -113,15 +113,13 @@ int migration_new(struct app *app, struct migration **out)
 		return -ENOMEM;
 	m->app = app;
 	m->listener = -1;
-	vfm_options_init(&m->options);
+	m->options = app->options.migration;
+	if (!m->options.size)
+		vfm_options_init(&m->options);
 	m->options.opaque = m;
 	m->options.event = on_event;
 	m->options.log = on_log;
 	m->options.reconnect = on_reconnect;
-	if (app->options.peer_timeout_ns)
-		m->options.peer_timeout_ns = app->options.peer_timeout_ns;
-	if (app->options.doubt_timeout_ns)
-		m->options.doubt_timeout_ns = app->options.doubt_timeout_ns;
 	return 0;
 }
 
@@ -226,7 +224,7 @@ static void incoming_ended(struct migration *m)
 	if (m->status == VFM_STATUS_COMPLETED)
 		return;
 	migration_error(m, text, sizeof(text));
-	app_log(m->app, VFM_LOG_ERROR, text);
+	app_log(m->app, VFM_LOG_ERROR, text[0] ? text : "cancelled");
 	app_log(m->app, VFM_LOG_ERROR, "the incoming migration failed; the guest never ran here");
 	m->app->status = 1;
 	m->app->quit = true;

@@ -8,12 +8,32 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "sim/regs.h"
 #include "vmm/accel.h"
 #include "vmm/vm.h"
 
+/* For tests: with the vCPUs stopped nobody but we can make a device's initial bytes begin anew. */
+static void renew_initial_bytes(struct vmm *vm)
+{
+	uint32_t command = SIM_COMMAND_REINIT;
+	unsigned i;
+
+	vm->reinits++;
+	for (i = 0; i < vm->devices; i++)
+		if (vfm_vfio_user_region_write(vm->device[i].client, SIM_BAR_REGS, SIM_REG_COMMAND,
+					       &command, sizeof(command)) < 0)
+			vmm_log(vm, VFM_LOG_WARN, "device %s: it takes no command",
+				vm->device[i].name);
+}
+
 static int op_stop(void *opaque)
 {
-	return vmm_hold(opaque, VMM_HOLD_MIGRATION);
+	struct vmm *vm = opaque;
+	int ret = vmm_hold(vm, VMM_HOLD_MIGRATION);
+
+	if (!ret && vm->reinits < vm->config.late_reinits)
+		renew_initial_bytes(vm);
+	return ret;
 }
 
 static int op_run(void *opaque)

@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Commands about migration. Where QEMU has the command, members that it also has mean the same.
- *
- * No limit: QEMU has no word for it. downtime-limit also takes "unlimited", and the largest number
- * of its type stands for it; max-bandwidth takes 0 as QEMU does, "unlimited", and the largest
- * number.
- */
+/* Commands about migration. Where QEMU has the command, members that it also has mean the same. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "vmm/parameters.h"
 #include "vmm/qmp.h"
 
-#define DOWNTIME_MAX_MS  (UINT64_MAX / NS_PER_MSEC / 2)
-#define PAGE             VFM_PAGE_SIZE
+#define PAGE VFM_PAGE_SIZE
 
 static const char *arg_text(struct qmp_call *call, const char *name)
 {
@@ -187,6 +181,9 @@ static int run_progress(struct qmp_call *call)
 		json_object_object_add(o, "predicted-downtime-ns", NULL);
 	else
 		qmp_put_u64(o, "predicted-downtime-ns", p.predicted_downtime_ns);
+	qmp_put_u64(o, "pending-acks", p.pending_acks);
+	qmp_put_u64(o, "switchover-attempts", p.switchover_attempts);
+	qmp_put_text(o, "waiting-for", p.waiting_for);
 	return 0;
 }
 
@@ -216,135 +213,24 @@ static int run_incoming(struct qmp_call *call)
 
 /* ---- parameters ---- */
 
-/* A table of what can be set: the QMP name, the member of struct vfm_options, the unit. */
-static const struct parameter {
-	const char *name;
-	size_t offset;
-	uint64_t unit;      /* QMP's value times this is the member's */
-	uint64_t min, max;  /* in QMP's unit, of values that are limits */
-	bool zero_is_none;  /* QEMU's way to say no limit */
-	bool can_be_none;
-	bool narrow;        /* the member is a uint32_t */
-} parameters[] = {
-	{"downtime-limit", offsetof(struct vfm_options, downtime_limit_ns), NS_PER_MSEC, 1,
-	 DOWNTIME_MAX_MS, false, true, false},
-	{"max-bandwidth", offsetof(struct vfm_options, max_bandwidth), 1, 1, INT64_MAX - 1, true,
-	 true, false},
-	{"x-vfm-max-rounds", offsetof(struct vfm_options, max_rounds), 1, 1, INT64_MAX - 1, true,
-	 true, false},
-	{"x-vfm-timeout", offsetof(struct vfm_options, timeout_ns), NS_PER_MSEC, 1, DOWNTIME_MAX_MS,
-	 true, true, false},
-	{"x-vfm-peer-timeout", offsetof(struct vfm_options, peer_timeout_ns), NS_PER_MSEC, 1,
-	 DOWNTIME_MAX_MS, false, false, false},
-	{"x-vfm-doubt-timeout", offsetof(struct vfm_options, doubt_timeout_ns), NS_PER_MSEC, 0,
-	 DOWNTIME_MAX_MS, false, false, false},
-	{"x-vfm-unknown-stop-copy-size", offsetof(struct vfm_options, unknown_stop_copy_size), 1, 0,
-	 INT64_MAX - 1, false, false, false},
-	{"x-vfm-device-chunk", offsetof(struct vfm_options, device_chunk), 1, 4096, 1 << 20, false,
-	 false, true},
-};
-
-static int out_of_range(struct qmp_call *call, const struct parameter *p)
-{
-	return qmp_fail(call, NULL, "Parameter '%s' expects a number from %llu to %llu%s", p->name,
-			(unsigned long long)p->min, (unsigned long long)p->max,
-			p->can_be_none ? ", or \"unlimited\"" : "");
-}
-
-/* @out in the member's unit. */
-static int read_parameter(struct qmp_call *call, const struct parameter *p,
-			  struct json_object *value, uint64_t *out)
-{
-	bool is_word = json_object_is_type(value, json_type_string);
-	int64_t number;
-
-	if (is_word && p->can_be_none && !strcmp(json_object_get_string(value), "unlimited")) {
-		*out = VFM_UNLIMITED;
-		return 0;
-	}
-	if (!json_object_is_type(value, json_type_int))
-		return out_of_range(call, p);
-	number = json_object_get_int64(value);
-	if (p->can_be_none && (number == INT64_MAX || (!number && p->zero_is_none))) {
-		*out = VFM_UNLIMITED;
-		return 0;
-	}
-	if (number < 0 || (uint64_t)number < p->min || (uint64_t)number > p->max)
-		return out_of_range(call, p);
-	if (p->narrow && number % 4096)
-		return qmp_fail(call, NULL, "Parameter '%s' expects a multiple of 4096", p->name);
-	*out = (uint64_t)number * p->unit;
-	return 0;
-}
-
-static void store(struct vfm_options *options, const struct parameter *p, uint64_t value)
-{
-	char *member = (char *)options + p->offset;
-	uint32_t narrow = (uint32_t)value;
-
-	if (p->narrow)
-		memcpy(member, &narrow, sizeof(narrow));
-	else
-		memcpy(member, &value, sizeof(value));
-}
-
-/* All of them or none. */
 static int run_set_parameters(struct qmp_call *call)
 {
-	struct vfm_options *options = migration_options(call->app->migration), next = *options;
-	unsigned i;
+	char why[PARAMETERS_WHY_MAX] = "";
 
-	for (i = 0; i < ARRAY_SIZE(parameters); i++) {
-		struct json_object *value;
-		uint64_t number = 0;
-
-		if (!json_object_object_get_ex(call->args, parameters[i].name, &value))
-			continue;
-		if (read_parameter(call, &parameters[i], value, &number) < 0)
-			return -1;
-		store(&next, &parameters[i], number);
-	}
-	*options = next;
+	if (parameters_from_json(migration_options(call->app->migration), call->args, why) < 0)
+		return qmp_fail(call, NULL, "%s", why);
 	migration_apply_limits(call->app->migration);
 	return 0;
 }
 
-static uint64_t load(const struct vfm_options *options, const struct parameter *p)
-{
-	const char *member = (const char *)options + p->offset;
-	uint64_t value;
-	uint32_t narrow;
-
-	if (p->narrow) {
-		memcpy(&narrow, member, sizeof(narrow));
-		return narrow;
-	}
-	memcpy(&value, member, sizeof(value));
-	return value;
-}
-
-/* What has no limit is told as what would set it: 0 or "unlimited". */
 static int run_query_parameters(struct qmp_call *call)
 {
-	const struct vfm_options *options = migration_options(call->app->migration);
-	unsigned i;
-
 	call->result = json_object_new_object();
-	for (i = 0; i < ARRAY_SIZE(parameters); i++) {
-		const struct parameter *p = &parameters[i];
-		uint64_t value = load(options, p);
-
-		if (p->can_be_none && value == VFM_UNLIMITED && !p->zero_is_none)
-			qmp_put_text(call->result, p->name, "unlimited");
-		else
-			qmp_put_u64(call->result, p->name,
-				    p->can_be_none && value == VFM_UNLIMITED ? 0
-									     : value / p->unit);
-	}
+	parameters_to_json(migration_options(call->app->migration), call->result);
 	return 0;
 }
 
-/* Checked by its row in parameters. */
+/* Checked by its row in parameters.c. */
 #define ANY(name) {name, json_type_null, false}
 
 static const struct qmp_command commands[] = {
@@ -355,7 +241,9 @@ static const struct qmp_command commands[] = {
 	 run_set_parameters,
 	 {ANY("downtime-limit"), ANY("max-bandwidth"), ANY("x-vfm-max-rounds"),
 	  ANY("x-vfm-timeout"), ANY("x-vfm-peer-timeout"), ANY("x-vfm-doubt-timeout"),
-	  ANY("x-vfm-unknown-stop-copy-size"), ANY("x-vfm-device-chunk")}},
+	  ANY("x-vfm-unknown-stop-copy-size"), ANY("x-vfm-device-chunk"),
+	  ANY("x-vfm-switchover-ack"), ANY("x-vfm-profile"), ANY("x-vfm-max-switchover-attempts"),
+	  ANY("x-vfm-transition-estimate"), ANY("x-vfm-parallel-transitions")}},
 	{"query-migrate-parameters", run_query_parameters, {{NULL, json_type_null, false}}},
 	{"x-vfm-progress", run_progress, {{NULL, json_type_null, false}}},
 	{"x-vfm-report", run_report, {{NULL, json_type_null, false}}},

@@ -8,6 +8,9 @@
  *	live      now: accel, cpus, failures, failure (text), heartbeat, pages, sweeps [per vCPU],
  *	          devices [{name, records, irqs, doorbells, gone}]
  *
+ * With --p2p each device has p2p {sent, arrived, seen, late} in both lists, null if it could not be
+ * asked. For that one the device is asked now, which can take as long as a transition.
+ *
  * Hashes are XXH3, 16 hexadecimal digits. `counter` is the device's count of records, `ring` the
  * number of the last record in the ring and one more, `records` those that the guest has checked.
  */
@@ -67,6 +70,27 @@ static struct json_object *live_cpus(struct vmm *vm, size_t member)
 	return list;
 }
 
+static void put_peer(struct json_object *to, const struct vmm_peer *peer)
+{
+	struct json_object *o = peer ? json_object_new_object() : NULL;
+
+	json_object_object_add(to, "p2p", o);
+	if (!peer)
+		return;
+	qmp_put_u64(o, "sent", peer->sent);
+	qmp_put_u64(o, "arrived", peer->arrived);
+	qmp_put_u64(o, "seen", peer->seen);
+	qmp_put_u64(o, "late", peer->late);
+}
+
+static void put_live_peer(struct vmm *vm, unsigned i, struct json_object *to)
+{
+	struct vmm_peer peer;
+
+	if (vm->config.p2p)
+		put_peer(to, peers_look(vm, i, &peer) ? NULL : &peer);
+}
+
 static struct json_object *live_devices(struct vmm *vm)
 {
 	struct json_object *list = json_object_new_array();
@@ -81,6 +105,7 @@ static struct json_object *live_devices(struct vmm *vm)
 		qmp_put_u64(entry, "irqs", look(&d->irqs));
 		qmp_put_u64(entry, "doorbells", look(&d->doorbells));
 		qmp_put_bool(entry, "gone", look(&d->gone) != 0);
+		put_live_peer(vm, i, entry);
 		json_object_array_add(list, entry);
 	}
 	return list;
@@ -117,6 +142,8 @@ static struct json_object *stopped_devices(struct vmm *vm, const struct vmm_insp
 			json_object_object_add(entry, "hash", NULL);
 		qmp_put_u64(entry, "counter", in->device[i].records);
 		qmp_put_u64(entry, "ring", in->device[i].ring);
+		if (vm->config.p2p)
+			put_peer(entry, in->device[i].result ? NULL : &in->device[i].peer);
 		json_object_array_add(list, entry);
 	}
 	return list;

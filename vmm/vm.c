@@ -74,6 +74,8 @@ static int build(struct vmm *vm, char *why)
 		ret = layout_plan(vm, why);
 	if (!ret)
 		ret = attach_devices(vm, why);
+	if (!ret && vm->config.p2p)
+		ret = peers_connect(vm, why);
 	if (!ret)
 		ret = create_accel(vm, why);
 	if (!ret)

@@ -60,6 +60,8 @@ struct vmm_config {
 	const char *accel;    /* "auto", "kvm", "thread" */
 	const char *serial;   /* file; NULL: nowhere */
 	bool verify;
+	bool p2p;             /* devices write to each other */
+	unsigned late_reinits; /* switchovers at which devices find new initial bytes */
 	bool incoming;        /* memory stays empty until it is loaded */
 	bool paused;
 	unsigned devices;
@@ -97,6 +99,14 @@ struct vmm_device {
 	bool lost;     /* atomic */
 };
 
+/* A device that writes to another one. */
+struct vmm_peer {
+	uint64_t sent;    /* writes, as it counts; the last value */
+	uint64_t arrived; /* the value that stands where it writes to */
+	uint64_t seen;    /* writes of others that it noticed when they were allowed */
+	uint64_t late;    /* and when not */
+};
+
 /* What inspect() found; valid once taken is set. */
 struct vmm_inspection {
 	bool taken;
@@ -108,6 +118,7 @@ struct vmm_inspection {
 		uint64_t hash;
 		uint64_t records; /* as the device counts */
 		uint64_t ring;  /* records, as the last one in the ring says */
+		struct vmm_peer peer; /* --p2p */
 	} device[VMM_DEVICES_MAX];
 };
 
@@ -137,6 +148,7 @@ struct vmm {
 	void *accel_state;   /* of the accel alone */
 
 	pthread_mutex_t lock;
+	unsigned reinits;    /* such switchovers so far; of the steering thread */
 	unsigned holds;      /* enum vmm_hold; written under lock, read atomically */
 	struct vmm_inspection inspection; /* under lock */
 };
@@ -196,6 +208,13 @@ void serial_write(struct vmm *vm, unsigned reg, uint8_t value);
 int attach_devices(struct vmm *vm, char *why);
 int attach_irqs(struct vmm *vm, char *why);
 void attach_free(struct vmm *vm);
+
+/* ---- peers.c ---- */
+int peers_connect(struct vmm *vm, char *why);
+/* The device that number @i writes to. */
+unsigned peers_target(const struct vmm *vm, unsigned i);
+/* What device @i tells now. 0 or -errno. */
+int peers_look(struct vmm *vm, unsigned i, struct vmm_peer *out);
 
 /* ---- inspect.c ---- */
 int inspect_vm(struct vmm *vm);

@@ -153,7 +153,8 @@ struct vfm_options {
 
 void vfm_options_init(struct vfm_options *options);
 
-/** Numbers taken at a round's end, and at the end of the session. */
+/** Numbers taken at a round's end, and at the end of the session; what is sent and left of memory
+ *  is of the moment while data moves. */
 struct vfm_progress {
 	size_t size; /**< sizeof(struct vfm_progress), set by the caller */
 	enum vfm_status status;

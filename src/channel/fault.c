@@ -141,6 +141,8 @@ static int transfer(struct fault_channel *fch, call_fn *fn, struct side *side, s
 
 	iov_skip_empty(&rest);
 	while (left) {
+		if (is_down(fch)) /* the inner channel may not know yet */
+			return -ECANCELED;
 		if (atomic_load(&fch->cut))
 			return result(fch, -ECANCELED);
 		size = piece_size(side, left);

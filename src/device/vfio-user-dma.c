@@ -172,8 +172,8 @@ bool vfio_user_next_mapped(struct vfm_vfio_user *client, uint64_t iova, uint64_t
 
 	pthread_mutex_lock(&client->lock);
 	at = map_find(client, iova);
-	map = &client->maps[at];
-	found = at < client->map_count && ranges_overlap(iova, size, map->iova, map->size);
+	map = at < client->map_count ? &client->maps[at] : NULL;
+	found = map && ranges_overlap(iova, size, map->iova, map->size);
 	if (found) {
 		piece->flags = map->flags;
 		piece->iova = MAX(iova, map->iova);

@@ -75,8 +75,12 @@ static void destination_run(void *arg)
 		told = s->error.remote; /* by the source: it does not have to ask */
 		pthread_mutex_unlock(&s->lock);
 	}
-	if (s->fate == WIRE_FATE_NEVER && !told)
+	if (s->fate == WIRE_FATE_NEVER && !told) {
+		session_log(s, VFM_LOG_WARN,
+			    "given up; for %.1f s the source can still ask and hear so; cancel "
+			    "again to end at once", (double)s->options.doubt_timeout_ns / 1e9);
 		linger_given_up(s);
+	}
 	session_end(s, status);
 }
 

@@ -22,6 +22,7 @@ struct greeter {
 	/* Under session.lock: handed over by attach, not yet looked at. */
 	int arrived[VFM_STRANGERS_MAX];
 	unsigned arrived_count;
+	unsigned dropped; /* closed for want of room, and not told yet */
 	/* The steering thread's. */
 	struct stranger strangers[VFM_STRANGERS_MAX]; /* the oldest first */
 	unsigned count;
@@ -61,6 +62,7 @@ int greeter_attach(struct session *s, int fd)
 	if (g->arrived_count == VFM_STRANGERS_MAX) {
 		oldest = g->arrived[0];
 		memmove(g->arrived, g->arrived + 1, sizeof(int) * --g->arrived_count);
+		g->dropped++;
 	}
 	g->arrived[g->arrived_count++] = fd;
 	pthread_mutex_unlock(&s->lock);
@@ -108,13 +110,17 @@ static void let_in(struct session *s)
 {
 	struct greeter *g = s->greeter;
 	int fds[VFM_STRANGERS_MAX];
-	unsigned count;
+	unsigned count, dropped;
 
 	pthread_mutex_lock(&s->lock);
+	dropped = g->dropped;
+	g->dropped = 0;
 	count = g->arrived_count;
 	memcpy(fds, g->arrived, sizeof(int) * count);
 	g->arrived_count = 0;
 	pthread_mutex_unlock(&s->lock);
+	while (dropped--)
+		session_log(s, VFM_LOG_WARN, "a connection was closed: too many at once");
 	for (unsigned i = 0; i < count; i++) {
 		if (g->count == VFM_STRANGERS_MAX)
 			turn_away(s, 0, "too many that say nothing");

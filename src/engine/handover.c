@@ -14,6 +14,18 @@
 
 enum { ASK_PAUSE_NS = 200 * 1000 * 1000, RESOLVE_NONE = -1, RESOLVE_GIVE_UP = 2 };
 
+static int await_prepared(struct session *s)
+{
+	struct message *m;
+	int r = session_expect(s, WIRE_PREPARED, s->options.peer_timeout_ns, &m);
+
+	if (r)
+		return r;
+	r = wire_get_prepared(m->head, m->header.head, &source_of(s)->meter.prepared);
+	free(m);
+	return r ? session_failf(s, EPROTO, "PREPARED is not well formed") : 0;
+}
+
 int source_prepare(struct session *s)
 {
 	struct wire_prepare prepare = { 0 };
@@ -24,19 +36,7 @@ int source_prepare(struct session *s)
 	prepare.device_bytes = s->link->device_bytes;
 	pthread_mutex_unlock(&s->lock);
 	link_control(s->link, WIRE_PREPARE, head, wire_put_prepare(head, &prepare));
-	return 0;
-}
-
-static int await_prepared(struct session *s, struct wire_prepared *prepared)
-{
-	struct message *m;
-	int r = session_expect(s, WIRE_PREPARED, s->options.peer_timeout_ns, &m);
-
-	if (r)
-		return r;
-	r = wire_get_prepared(m->head, m->header.head, prepared);
-	free(m);
-	return r ? session_failf(s, EPROTO, "PREPARED is not well formed") : 0;
+	return await_prepared(s);
 }
 
 /*
@@ -214,19 +214,16 @@ static int take_outcome(struct session *s, enum answer answer, uint64_t *running
 
 int source_commit(struct session *s)
 {
-	struct wire_prepared prepared;
 	uint64_t running_ns = 0;
-	int r = await_prepared(s, &prepared);
+	int r = give_away(s);
 
-	if (!r)
-		r = give_away(s);
 	if (r)
 		return r;
 	r = take_outcome(s, await_running(s, &running_ns), &running_ns);
 	if (r)
 		return r;
 	session_forgive(s);
-	source_measure_downtime(s, running_ns, &prepared);
+	source_measure_downtime(s, running_ns);
 	return 0;
 }
 

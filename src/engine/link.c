@@ -241,13 +241,28 @@ static bool holds_or_moved(struct session *s, void *arg)
 	return true;
 }
 
+/* From when on silence is the peer's: not while the sender itself waits for its bandwidth limit. */
+static uint64_t silence_start(struct session *s)
+{
+	uint64_t start = clock_ns();
+
+	pthread_mutex_lock(&s->lock);
+	if (s->max_bandwidth != VFM_UNLIMITED)
+		start = MAX(start, s->link->next_send_ns);
+	pthread_mutex_unlock(&s->lock);
+	return start;
+}
+
 int link_wait_moving(struct session *s, session_condition *condition)
 {
 	struct moving m = { .condition = condition };
 	int r;
 
 	do {
-		r = session_wait(s, holds_or_moved, &m, clock_after(s->options.peer_timeout_ns), 0);
+		uint64_t now = silence_start(s), patience = s->options.peer_timeout_ns;
+
+		r = session_wait(s, holds_or_moved, &m,
+				 patience > UINT64_MAX - now ? UINT64_MAX : now + patience, 0);
 	} while (!r && !m.held);
 	if (r == -ENOTCONN)
 		return session_link_failed(s);

@@ -147,10 +147,11 @@ static bool anything_to_send(struct link *link)
 	return link->s->legacy_ack_due;
 }
 
-/* Wait until there may be something; the steering thread may wait for just this emptiness. */
+/* Wait until there may be something; the steering thread may wait for just this emptiness. The end
+ * may have come during the pause of a bandwidth limit, which then took its signal. */
 static void wait_for_work(struct link *link)
 {
-	if (anything_to_send(link))
+	if (!link_can_send(link) || anything_to_send(link))
 		return;
 	session_tell(link->s, SESSION_WATCH_REST);
 	pthread_cond_wait(&link->s->send_cond, &link->s->lock);

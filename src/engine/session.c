@@ -40,6 +40,7 @@ int session_init(struct session *s, enum session_side side, const struct vfm_reg
 	s->inbox_tail = &s->inbox;
 	s->vm_opaque = opaque;
 	s->predicted.total_ns = VFM_SIZE_UNKNOWN;
+	s->progress.predicted_downtime_ns = VFM_SIZE_UNKNOWN;
 	r = options_copy(s, ops, options);
 	if (r)
 		return r;
@@ -473,6 +474,11 @@ void session_get_progress(struct session *s, struct vfm_progress *progress)
 
 	pthread_mutex_lock(&s->lock);
 	now = s->progress;
+	if (s->link && s->stage <= VFM_STAGE_STOPCOPY && s->side == SESSION_SOURCE) {
+		now.memory_left = memory_dirty_pages(s->memory) * VFM_PAGE_SIZE;
+		now.memory_sent = s->link->memory_bytes;
+		now.device_sent = s->link->device_bytes;
+	}
 	now.size = size;
 	now.status = s->status;
 	now.stage = s->stage;

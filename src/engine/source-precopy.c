@@ -22,7 +22,9 @@
 
 enum {
 	ROUND_MIN_NS = 10 * 1000 * 1000,   /* rounds are not shorter than that */
-	BANDWIDTH_MIN_BYTES = 4 << 20,     /* a smaller round says little about the wire */
+	BANDWIDTH_MIN_BYTES = 1 << 20,     /* a smaller round says little about the wire */
+	BANDWIDTH_DEFAULT = 100 << 20,     /* of a wire that had nothing to carry yet */
+	LOAD_MIN_BYTES = 1 << 20,          /* less says little about a device's loading */
 	VM_STATE_DEFAULT = 64 << 10,       /* VMM state that was not saved yet */
 };
 
@@ -84,11 +86,15 @@ static uint64_t device_left(const struct worker *w)
 	return VFM_SIZE_UNKNOWN;
 }
 
+/* ns per MiB on the destination, 0: too little was loaded to tell. */
 static uint64_t load_rate(const struct worker *w)
 {
-	return w->consumed < (1 << 20) ? 0 :
-					 (uint64_t)((double)w->load_ns * (1 << 20) /
-						    (double)w->consumed);
+	bool bulk = w->bulk_bytes >= LOAD_MIN_BYTES;
+	uint64_t bytes = bulk ? w->bulk_bytes : w->consumed;
+
+	if (bytes < LOAD_MIN_BYTES)
+		return 0;
+	return (uint64_t)((double)(bulk ? w->bulk_ns : w->load_ns) * (1 << 20) / (double)bytes);
 }
 
 /* A transition's time as measured on this device, else as configured. */
@@ -132,6 +138,8 @@ void source_policy_input(struct session *s, struct policy_input *in)
 	pthread_mutex_lock(&s->lock);
 	in->limit_ns = s->limit_ns;
 	in->pending_acks = acks_pending(s);
+	if (in->limit_ns == VFM_UNLIMITED && !in->bandwidth)
+		in->bandwidth = m->first_bandwidth;
 	if (s->max_bandwidth != VFM_UNLIMITED && in->bandwidth)
 		in->bandwidth = MIN(in->bandwidth, s->max_bandwidth);
 	for (unsigned i = 0; i < s->device_count; i++)
@@ -145,16 +153,39 @@ void source_policy_input(struct session *s, struct policy_input *in)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static void measure_round(struct session *s, uint64_t mark_ns, uint64_t done_ns)
+static uint64_t rate(uint64_t bytes, uint64_t ns)
+{
+	return ns ? (uint64_t)((double)bytes * 1e9 / (double)ns) : 0;
+}
+
+/* No round carried anything: a guest of zero pages, devices that gave all between two rounds. What
+ * was sent at all is then a low guess; without any the rounds must end nevertheless. */
+static uint64_t guess_bandwidth(struct session *s, uint64_t now_ns)
+{
+	uint64_t average = rate(source_sent_bytes(s), now_ns - s->start_ns);
+
+	return average ? average : BANDWIDTH_DEFAULT;
+}
+
+/*
+ * The first round also pays for memory that the destination touches for the first time, so that its
+ * rate says little about the last round: it counts where nothing better is known.
+ */
+static void measure_round(struct session *s, uint64_t round, uint64_t mark_ns, uint64_t done_ns)
 {
 	struct source_meter *m = &source_of(s)->meter;
 	uint64_t bytes = source_sent_bytes(s) - m->round_start_bytes;
 	uint64_t trip = done_ns - mark_ns, took = done_ns - m->round_start_ns;
+	uint64_t measured = rate(bytes, took - MIN(trip, took / 2));
 
 	if (!m->round_trip_ns || trip < m->round_trip_ns)
 		m->round_trip_ns = trip;
-	if (took && (bytes >= BANDWIDTH_MIN_BYTES || !m->bandwidth))
-		m->bandwidth = (uint64_t)((double)bytes * 1e9 / (double)took);
+	if (round == 1)
+		m->first_bandwidth = measured ? measured : guess_bandwidth(s, done_ns);
+	else if (bytes >= BANDWIDTH_MIN_BYTES)
+		m->bandwidth = measured;
+	else if (!m->bandwidth)
+		m->bandwidth = m->first_bandwidth;
 }
 
 static void sum_devices(struct session *s, struct vfm_progress *p)
@@ -211,7 +242,7 @@ static void publish(struct session *s, const struct policy_input *in,
 	p->memory_left = in->memory_bytes;
 	p->memory_sent = s->link->memory_bytes;
 	p->device_sent = s->link->device_bytes;
-	p->bandwidth = in->bandwidth;
+	p->bandwidth = in->bandwidth ? in->bandwidth : source_of(s)->meter.first_bandwidth;
 	p->dirty_rate = source_of(s)->meter.dirty_rate;
 	p->predicted_downtime_ns = out->predicted.total_ns;
 	p->pending_acks = in->pending_acks;
@@ -242,7 +273,7 @@ static int await_mark(struct session *s, uint64_t round)
 	if (r || echo.round != round)
 		r = session_failf(s, EPROTO, "the destination confirmed another round");
 	else
-		measure_round(s, sent_ns, m->arrived_ns);
+		measure_round(s, round, sent_ns, m->arrived_ns);
 	free(m);
 	return r;
 }

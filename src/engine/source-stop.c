@@ -85,10 +85,10 @@ int source_stopcopy(struct session *s)
 }
 
 /* Memory and state share the wire: its time is divided as the bytes were. */
-void source_measure_downtime(struct session *s, uint64_t running_ns,
-			     const struct wire_prepared *prepared)
+void source_measure_downtime(struct session *s, uint64_t running_ns)
 {
 	struct source_meter *m = &source_of(s)->meter;
+	const struct wire_prepared *prepared = &m->prepared;
 	uint64_t wire = m->copied_ns - m->copy_start_ns;
 	uint64_t bytes = m->final_memory_bytes + m->final_state_bytes;
 	struct vfm_downtime d = { 0 };

@@ -11,6 +11,7 @@ struct source_meter {
 	uint64_t round_start_ns;
 	uint64_t round_start_bytes;
 	uint64_t bandwidth;       /* bytes per second, 0: not known yet */
+	uint64_t first_bandwidth; /* of the first round, a low guess: see measure_round */
 	uint64_t round_trip_ns;   /* the shortest seen */
 	uint64_t dirty_rate;
 	uint64_t dirty_bytes;     /* at the last round's end */
@@ -18,7 +19,7 @@ struct source_meter {
 	uint64_t copy_start_ns;   /* stop-copy began */
 	uint64_t copied_ns;       /* all of it is in the socket */
 	uint64_t final_memory_bytes, final_state_bytes;
-	uint64_t total_ns;
+	struct wire_prepared prepared; /* what the destination says of its last steps */
 };
 
 struct vfm_source {
@@ -42,8 +43,7 @@ int source_sync_dirty(struct session *s);
 void source_policy_input(struct session *s, struct policy_input *in);
 
 /* Measured terms of the downtime, when RUNNING came. */
-void source_measure_downtime(struct session *s, uint64_t running_ns,
-			     const struct wire_prepared *prepared);
+void source_measure_downtime(struct session *s, uint64_t running_ns);
 
 /* Bytes of memory and device data that went out so far. */
 uint64_t source_sent_bytes(struct session *s);

@@ -60,6 +60,7 @@ struct worker {
 	uint64_t moved, moved_frames;       /* source: sent; destination: received */
 	uint64_t consumed, consumed_frames; /* by the destination's device */
 	uint64_t load_ns;          /* time that took */
+	uint64_t bulk_bytes, bulk_ns; /* source: of these, what went in full blocks */
 	uint64_t precopy_bytes, stopcopy_bytes;
 	struct device_precopy precopy; /* as last told */
 	/* Acks. Source: asked - acked is what the switchover waits for; flagged of those asked have

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Options that make the device misbehave. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "sim/options.h"
+
+#define NAME(x) (x), #x
+
+/* ---- what it does by itself ---- */
+
+/* "key=value" items behind a trigger: times=N, and size=BYTES where @size is not NULL. */
+static int read_rest(struct reading *r, const char *name, char *rest, struct sim_trigger *trigger,
+		     uint64_t *size)
+{
+	char *item, *save = NULL;
+	int ret = 0;
+
+	for (item = rest ? strtok_r(rest, ",", &save) : NULL; item && !ret;
+	     item = strtok_r(NULL, ",", &save)) {
+		if (!strncmp(item, "times=", 6))
+			ret = parse_u32(name, item + 6, 1, SIM_TIMES_MAX, &trigger->times, r->why);
+		else if (size && !strncmp(item, "size=", 5))
+			ret = parse_size(name, item + 5, 0, SIM_STATE_SIZE_MAX, size, r->why);
+		else
+			ret = options_refuse(r, "%s: \"%.32s\" is not known: %s", name, item,
+					     size ? "size=BYTES or times=N" : "times=N");
+	}
+	return ret;
+}
+
+int options_reinit(struct reading *r, const char *name, const char *text)
+{
+	struct sim_options *device = &r->config->device;
+	char copy[TEXT_MAX], *rest;
+	int ret;
+
+	snprintf(copy, sizeof(copy), "%s", text);
+	ret = sim_when_parse(name, copy, &device->reinit, &rest, r->why);
+	return ret ? ret : read_rest(r, name, rest, &device->reinit, &device->reinit_size);
+}
+
+int options_spontaneous(struct reading *r, const char *name, const char *text)
+{
+	struct sim_options *device = &r->config->device;
+	char copy[TEXT_MAX], *comma, *rest;
+	int ret;
+
+	snprintf(copy, sizeof(copy), "%s", text);
+	comma = strchr(copy, ',');
+	if (comma)
+		*comma = '\0';
+	device->upset_resets = !strcmp(copy, "reset");
+	if (!comma || (!device->upset_resets && strcmp(copy, "error")))
+		return options_refuse(r, "%s: \"%.64s\" does not begin with error, or reset,", name,
+				      text);
+	ret = sim_when_parse(name, comma + 1, &device->upset, &rest, r->why);
+	if (!ret && device->upset.when == SIM_WHEN_LATE)
+		return options_refuse(r, "%s: late is for --reinit: after=MS, bytes=SIZE or info=N",
+				      name);
+	return ret ? ret : read_rest(r, name, rest, &device->upset, NULL);
+}
+
+/* ---- faults ---- */
+
+static const struct {
+	int number;
+	const char *name;
+} errnos[] = {
+	{NAME(EIO)},     {NAME(EINVAL)},    {NAME(EFAULT)}, {NAME(ENOMEM)},     {NAME(EBUSY)},
+	{NAME(EAGAIN)},  {NAME(ETIMEDOUT)}, {NAME(ENODEV)}, {NAME(EOPNOTSUPP)}, {NAME(EPERM)},
+	{NAME(ENOSPC)},  {NAME(ENOTTY)},    {NAME(EINTR)},  {NAME(ECANCELED)},
+};
+
+static int find_errno(const char *text, size_t len)
+{
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(errnos); i++)
+		if (strlen(errnos[i].name) == len && !strncmp(errnos[i].name, text, len))
+			return errnos[i].number;
+	return 0;
+}
+
+/* "ERRNO[@N]" */
+static int read_failure(struct reading *r, const char *name, const char *text,
+			struct sim_fail *out)
+{
+	size_t len = strcspn(text, "@");
+	struct sim_fail fail = {.error = find_errno(text, len)};
+	int ret = 0;
+
+	if (!fail.error)
+		return options_refuse(r, "%s: \"%.32s\" is not a known errno: a name as in EIO",
+				      name, text);
+	if (text[len] == '@')
+		ret = parse_u32(name, text + len + 1, 1, UINT32_MAX, &fail.nth, r->why);
+	if (!ret)
+		*out = fail;
+	return ret;
+}
+
+int options_fail(struct reading *r, const char *name, const char *text)
+{
+	enum vfm_state from, to;
+	const char *value = options_read_arc(r, name, text, &from, &to);
+
+	if (!value)
+		return -EINVAL;
+	return read_failure(r, name, value, &r->config->device.fail[from][to]);
+}
+
+static const char *const call_names[SIM_CALL_COUNT] = {
+	[SIM_CALL_READ] = "read",
+	[SIM_CALL_WRITE] = "write",
+	[SIM_CALL_INFO] = "info",
+	[SIM_CALL_SIZE] = "size",
+	[SIM_CALL_LOG_START] = "log-start",
+	[SIM_CALL_LOG_REPORT] = "log-report",
+	[SIM_CALL_SAVE] = "save",
+};
+
+int options_fail_call(struct reading *r, const char *name, const char *text)
+{
+	size_t len = strcspn(text, "=");
+	unsigned i;
+
+	for (i = 0; i < SIM_CALL_COUNT; i++)
+		if (text[len] && strlen(call_names[i]) == len &&
+		    !strncmp(call_names[i], text, len))
+			return read_failure(r, name, text + len + 1,
+					    &r->config->device.fail_call[i]);
+	return options_refuse(
+		r,
+		"%s: \"%.32s\" does not begin with CALL=: read, write, info, size, log-start, "
+		"log-report or save",
+		name, text);
+}
+
+int options_corrupt(struct reading *r, const char *name, const char *text)
+{
+	r->config->device.corrupt_at = 4096;
+	if (!text)
+		return 0;
+	return parse_size(name, text, 0, SIM_NEVER - 1, &r->config->device.corrupt_at, r->why);
+}
+
+int options_die_after(struct reading *r, const char *name, const char *text)
+{
+	return parse_size(name, text, 1, SIM_NEVER - 1, &r->config->device.die_after_bytes, r->why);
+}
+
+int options_die_in(struct reading *r, const char *name, const char *text)
+{
+	if (options_find_state(text, strlen(text), &r->config->device.die_in))
+		return options_refuse(r, "%s: \"%.32s\" is not a state: one as in STOP_COPY", name,
+				      text);
+	return 0;
+}

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include "base/clock.h"
 #include "engine/link.h"
 #include "tests/rig.h"
 
@@ -180,6 +181,38 @@ static void lets_go_by_an_operators_word(void **unused)
 	rig_down(&rig);
 }
 
+/* A destination that gave up is asked once, and does not stay for its whole patience after that. */
+static void cancel_prepared(struct double_vm *vm, const struct vfm_event *event)
+{
+	struct rig *rig = vm->on_event_arg;
+
+	if (event->type == VFM_EVENT_STAGE && event->stage == VFM_STAGE_COMMIT)
+		vfm_destination_cancel(rig->destination);
+}
+
+static void leaves_when_the_source_has_heard(void **unused)
+{
+	struct vfm_progress p = { .size = sizeof(p) };
+	uint64_t start = clock_ns();
+	struct rig rig;
+
+	(void)unused;
+	rig_init(&rig, 2);
+	rig.options[0].doubt_timeout_ns = rig.options[1].doubt_timeout_ns = 20 * NS_PER_SEC;
+	rig.reconnects = 50;
+	rig.vm[0].on_event = cancel_prepared;
+	rig_make(&rig);
+	assert_int_equal(rig_start(&rig), 0);
+	assert_true(vfm_source_wait(rig.source) < 0);
+	assert_int_equal(vfm_destination_wait(rig.destination), -ECANCELED);
+	assert_true(clock_ns() - start < 10 * NS_PER_SEC);
+	assert_stayed(&rig);
+	vfm_destination_get_progress(rig.destination, &p);
+	assert_int_equal(p.owner, VFM_OWNER_SOURCE);
+	assert_int_equal(p.status, VFM_STATUS_CANCELLED);
+	rig_down(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -189,6 +222,7 @@ int main(void)
 		cmocka_unit_test(drops_what_it_cannot_call_prepared),
 		cmocka_unit_test(reports_the_doubt_and_no_strangers_words),
 		cmocka_unit_test(lets_go_by_an_operators_word),
+		cmocka_unit_test(leaves_when_the_source_has_heard),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -178,11 +178,12 @@ static void fault_shutdown(struct channel *ch)
 {
 	struct fault_channel *fch = container_of(ch, struct fault_channel, ch);
 
+	/* First: whoever wakes from a delay would still find the way open. */
+	channel_shutdown(fch->inner);
 	pthread_mutex_lock(&fch->lock);
 	fch->down = true;
 	pthread_cond_broadcast(&fch->woken);
 	pthread_mutex_unlock(&fch->lock);
-	channel_shutdown(fch->inner);
 }
 
 static void fault_drain(struct channel *ch)

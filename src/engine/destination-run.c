@@ -16,9 +16,15 @@ enum { GIVEN_UP = 2 }; /* session.resolved: the VMM does not want to wait any lo
 
 /* ---- commit ---- */
 
+/* With the lock held: the source has said ABORT. */
+static bool aborted(const struct session *s)
+{
+	return s->failed && s->error.remote;
+}
+
 static bool message_or_hello(struct session *s, void *arg)
 {
-	return s->inbox || greeter_has_hello(s, arg) || s->resolved == GIVEN_UP;
+	return s->inbox || greeter_has_hello(s, arg) || s->resolved == GIVEN_UP || aborted(s);
 }
 
 static void tell_that_we_wait(struct session *s)
@@ -110,6 +116,7 @@ static int start_vm(struct session *s)
 static void give_up(struct session *s)
 {
 	s->fate = WIRE_FATE_NEVER;
+	session_set_owner(s, VFM_OWNER_SOURCE);
 	link_stop(s);
 }
 
@@ -206,6 +213,16 @@ static bool hear_bye(struct session *s)
 	return bye;
 }
 
+static bool source_gone(struct session *s)
+{
+	bool gone;
+
+	pthread_mutex_lock(&s->lock);
+	gone = aborted(s);
+	pthread_mutex_unlock(&s->lock);
+	return gone;
+}
+
 void destination_linger(struct session *s)
 {
 	uint64_t until = clock_after(s->options.doubt_timeout_ns);
@@ -217,7 +234,7 @@ void destination_linger(struct session *s)
 
 		if (r == -ENOTCONN)
 			link_stop(s);
-		else if (r || s->resolved == GIVEN_UP || hear_bye(s))
+		else if (r || s->resolved == GIVEN_UP || source_gone(s) || hear_bye(s))
 			return;
 		else if (greeter_has_hello(s, NULL))
 			tell_again(s);

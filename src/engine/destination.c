@@ -6,6 +6,7 @@
 #include "engine/destination.h"
 #include "engine/greeter.h"
 #include "engine/handover.h"
+#include "engine/link.h"
 #include "engine/stage.h"
 
 VFM_API int vfm_destination_new(const struct vfm_region *regions, unsigned count,
@@ -43,6 +44,22 @@ VFM_API int vfm_destination_add_handler(struct vfm_destination *destination,
 	return session_add_handler(&destination->session, handler);
 }
 
+/* A source in doubt asks, hears NEVER, and says that it aborts: then it is over. That is no failure
+ * of this side, which has its own. */
+static void linger_given_up(struct session *s)
+{
+	struct vfm_error error = s->error;
+	bool failed = s->failed;
+
+	session_forgive(s);
+	destination_linger(s);
+	link_stop(s);
+	pthread_mutex_lock(&s->lock);
+	s->failed = failed;
+	s->error = error;
+	pthread_mutex_unlock(&s->lock);
+}
+
 /* Ends with the session: completed, given up, or the VM is here and could not be started. */
 static void destination_run(void *arg)
 {
@@ -62,7 +79,7 @@ static void destination_run(void *arg)
 		session_log(s, VFM_LOG_WARN,
 			    "given up; for %.1f s the source can still ask and hear so; cancel "
 			    "again to end at once", (double)s->options.doubt_timeout_ns / 1e9);
-		destination_linger(s);
+		linger_given_up(s);
 	}
 	session_end(s, status);
 }

@@ -56,24 +56,13 @@ static int read_channel(void *opaque, void *buf, size_t size)
 	return read_iov(opaque, &iov, 1);
 }
 
-/* Behind the commit a peer's nonsense ends a link and decides nothing: the destination starts the
- * VM that it owns, and the source asks again over another link. */
-static bool handed_over(struct session *s)
-{
-	bool committed;
-
-	pthread_mutex_lock(&s->lock);
-	committed = s->committed;
-	pthread_mutex_unlock(&s->lock);
-	return committed;
-}
-
 /* The peer's fault: it becomes the session's failure, with the reason. */
 static int refuse(struct link *link, const char *why)
 {
-	if (handed_over(link->s))
-		return -EPROTO;
-	return session_failf(link->s, EPROTO, "%s", why);
+	struct vfm_error error = { 0 };
+
+	error_set(&error, EPROTO, "%s", why);
+	return session_fail_by_peer(link->s, &error);
 }
 
 /* ---- data, destination ---- */
@@ -278,8 +267,8 @@ static int take_abort(struct link *link, struct wire_frame *f)
 	if (wire_get_error(f->head, f->header.head, &error))
 		return refuse(link, "an abort is not well formed");
 	error.remote = 1;
-	if (link->s->side == SESSION_DESTINATION && handed_over(link->s))
-		return -ECONNRESET;
+	if (link->s->side == SESSION_DESTINATION)
+		return session_fail_by_peer(link->s, &error);
 	return session_fail(link->s, &error);
 }
 

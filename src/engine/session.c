@@ -168,15 +168,31 @@ void session_tell(struct session *s, enum session_watch what)
 	session_wake(s);
 }
 
+/* With the lock held. */
+static void record(struct session *s, const struct vfm_error *error)
+{
+	if (s->failed)
+		return;
+	s->failed = true;
+	s->error = *error;
+	if (!error->remote)
+		s->error.stage = s->stage;
+}
+
 int session_fail(struct session *s, const struct vfm_error *error)
 {
 	pthread_mutex_lock(&s->lock);
-	if (!s->failed) {
-		s->failed = true;
-		s->error = *error;
-		if (!error->remote)
-			s->error.stage = s->stage;
-	}
+	record(s, error);
+	pthread_mutex_unlock(&s->lock);
+	session_wake(s);
+	return -error->code;
+}
+
+int session_fail_by_peer(struct session *s, const struct vfm_error *error)
+{
+	pthread_mutex_lock(&s->lock);
+	if (!s->committed)
+		record(s, error);
 	pthread_mutex_unlock(&s->lock);
 	session_wake(s);
 	return -error->code;

@@ -167,6 +167,10 @@ void session_tell(struct session *s, enum session_watch what);
 int session_fail(struct session *s, const struct vfm_error *error);
 int session_failf(struct session *s, int code, const char *fmt, ...) PRINTF(3, 4);
 
+/* The same for what the peer did wrong. Behind the commit its nonsense ends a link and decides
+ * nothing: the destination starts the VM that it owns, and the source asks over another link. */
+int session_fail_by_peer(struct session *s, const struct vfm_error *error);
+
 /* 0, or -errno of the failure, -ECANCELED after a cancel that still counts. */
 int session_check(struct session *s);
 

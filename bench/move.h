@@ -16,7 +16,7 @@ struct move {
 	unsigned device_count;
 	uint64_t downtime_limit_ns;
 	struct meter *meters[MOVE_SIDES];
-	const struct vfm_options *options; /* of both sides, but for the above; NULL: the defaults */
+	const struct vfm_options *options; /* of both sides, but for the above; NULL: defaults */
 	/* Out. */
 	double seconds; /* from the start until both sides had ended */
 	struct vfm_downtime predicted, measured;

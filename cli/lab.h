@@ -41,9 +41,9 @@ struct lab_config {
 	uint32_t cpus;
 	const char *accel;
 	uint64_t other_memory;     /* of the destination, 0: the same */
-	const char *other_device;  /* the first device's name there, NULL: the same, "": there is none */
-	/* More options of the devices and of the VMs, words apart by blanks; NULL: none. The last of
-	 * an option that is given twice counts. */
+	const char *other_device;  /* the first device's name there, NULL: the same, "": none */
+	/* More options of the devices and of the VMs, words apart by blanks; NULL: none. The last
+	 * of an option that is given twice counts. */
 	const char *sim_option[LAB_ENDS];
 	const char *vm_option[LAB_ENDS];
 	const char *spoil;         /* what the destination spoils on purpose, NULL: nothing */
@@ -66,8 +66,8 @@ struct lab {
 
 int lab_start(struct lab *lab, const struct lab_config *config);
 
-/* Build the command line of device @i, with @name as its argv[0], and hand it to @check, whose result
- * comes back; -E2BIG: it is too long. */
+/* Build the command line of device @i, with @name as its argv[0], and hand it to @check, whose
+ * result comes back; -E2BIG: it is too long. */
 int lab_check_sim(const struct lab_config *config, enum lab_end end, unsigned i, const char *name,
 		  int (*check)(int argc, char **argv));
 

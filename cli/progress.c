@@ -97,11 +97,11 @@ char *progress_format(char line[PROGRESS_LINE_MAX], const struct vfm_progress *n
 		[DOWNTIME] = {"downtime ~", "~", 1, ""},
 	};
 	const char *reason = waits(numbers) ? brief(numbers->waiting_for) : "";
-	unsigned rank = PARTS, room = MIN((unsigned)strlen(reason), WIDTH_REASON) + (*reason ? 2 : 0);
+	unsigned rank = PARTS, wanted = *reason ? MIN((unsigned)strlen(reason), WIDTH_REASON) + 2 : 0;
+	unsigned room = width > wanted ? width - wanted : 0;
 	size_t used;
 
 	fill(parts, numbers);
-	room = width > room ? width - room : 0;
 	while (join(line, parts, width >= WIDTH_LABELS, rank) > room && rank > 1)
 		rank--;
 	used = strlen(line);

@@ -212,7 +212,8 @@ static int run(struct replay *replay, const char *text)
 			"predicted", "stop", "memory", "state", "load", "handover", "mostly");
 	first = vfm_replay(text, chosen->downtime_limit ? &limit_ns : NULL, on_round, replay);
 	if (first < 0)
-		return complain(CLI_EXIT_USAGE, "%s: no report of a migration, and no samples of one",
+		return complain(CLI_EXIT_USAGE,
+				"%s: no report of a migration, and no samples of one",
 				chosen->file[0]);
 	if (replay->out && first)
 		fprintf(replay->out, "it would switch over after round %lld\n", (long long)first);

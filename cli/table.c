@@ -185,8 +185,9 @@ static void print_attempts(FILE *out, struct json_object *report)
 	attempts = list(report, "switchover_attempts", &count);
 	for (i = 0; i < count; i++) {
 		attempt = json_object_array_get_idx(attempts, i);
-		fprintf(out, "%s  taken back at %s: %s had new initial bytes; the guest stood still "
-			     "for %s\n",
+		fprintf(out,
+			"%s  taken back at %s: %s had new initial bytes; the guest stood still "
+			"for %s\n",
 			i ? "" : "\n", units_ms(at, field_number(attempt, "at_ms", NOT_KNOWN)),
 			field_text(attempt, "device", "?"),
 			units_ms(cost, field_number(attempt, "cost_ms", NOT_KNOWN)));

@@ -209,7 +209,8 @@ static int watch(struct verify *verify, struct qmp_client *destination)
 		mark_arrival(verify, &mark);
 		if (!seen->live.running || seen->live.failures)
 			return 0;
-		if (went_on(verify, &mark, &seen->live) && clock_ns() - start > WATCH_MS * NS_PER_MSEC)
+		if (went_on(verify, &mark, &seen->live) &&
+		    clock_ns() - start > WATCH_MS * NS_PER_MSEC)
 			return 0;
 		nanosleep(&pause, NULL);
 	} while (clock_ns() < deadline);

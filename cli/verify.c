@@ -108,9 +108,10 @@ static bool judge_silent(const struct verify *verify, unsigned i, char *text)
 
 static bool judge_ring(const struct verify *verify, char *text)
 {
-	char count[UNITS_SIZE];
+	char count[UNITS_SIZE], silent[VERIFY_WHY_MAX];
 	unsigned i;
 
+	text[0] = '\0';
 	if (!same_devices(verify, text))
 		return false;
 	for (i = 0; i < verify->source.stopped.devices; i++) {
@@ -118,8 +119,10 @@ static bool judge_ring(const struct verify *verify, char *text)
 		const struct verify_device *after = &verify->destination.stopped.device[i];
 
 		if (verify->silent >> i & 1) {
-			if (!judge_silent(verify, i, text))
-				return false;
+			if (!judge_silent(verify, i, silent))
+				return refuse(text, "%s", silent);
+			if (!*text) /* else what is said of a ring is worth more */
+				accept(text, "%s", silent);
 			continue;
 		}
 		if (!judge_ring_of("source", before, text) ||
@@ -230,8 +233,8 @@ static bool judge_peer(const struct verify *verify, unsigned i, char *text)
 		return refuse(text,
 			      "%s: wrote %" PRIu64 ", arrived %" PRIu64 " on the source; %" PRIu64
 			      " and %" PRIu64 " on the destination",
-			      before->name, before->peer.sent, before->peer.arrived, after->peer.sent,
-			      after->peer.arrived);
+			      before->name, before->peer.sent, before->peer.arrived,
+			      after->peer.sent, after->peer.arrived);
 	if (now->sent <= after->peer.sent)
 		return refuse(text, "%s: no new write on the destination", before->name);
 	return true;

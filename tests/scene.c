@@ -244,7 +244,7 @@ struct json_object *scene_expect_end(const char *status)
 
 /* ---- the guest ---- */
 
-/* The first number of the list @path, and @member of it. What the guest found wrong ends the test. */
+/* @member of the first of the list @path. What the guest found wrong ends the test. */
 static uint64_t look(enum lab_end end, const char *path, const char *member)
 {
 	struct json_object *seen = ask(end, "x-vfm-verify", NULL), *list;

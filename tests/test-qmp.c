@@ -359,7 +359,8 @@ static void test_parameters_of_the_switchover(void **state)
 	expect_error(f, SET("\"x-vfm-switchover-ack\":\"on\""), "GenericError", "per-device");
 	expect_error(f, SET("\"x-vfm-profile\":3"), "GenericError", "profile");
 	expect_error(f, SET("\"x-vfm-profile\":null"), "GenericError", "profile");
-	expect_error(f, SET("\"x-vfm-parallel-transitions\":\"both\""), "GenericError", "on or off");
+	expect_error(f, SET("\"x-vfm-parallel-transitions\":\"both\""), "GenericError",
+		     "on or off");
 	expect_error(f, SET("\"x-vfm-max-switchover-attempts\":0"), "GenericError", "attempts");
 }
 

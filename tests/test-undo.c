@@ -213,6 +213,34 @@ static void leaves_when_the_source_has_heard(void **unused)
 	rig_down(&rig);
 }
 
+/* A destination's device that never comes back: the VM does not wait for it longer than allowed. */
+static void bounds_how_long_the_vm_stands(void **unused)
+{
+	struct vfm_error error;
+	struct rig rig;
+	sem_t hold;
+
+	(void)unused;
+	assert_int_equal(sem_init(&hold, 0, 0), 0);
+	rig_init(&rig, 1);
+	rig.devices[1][0]->hold_writes = &hold;
+	rig.options[0].switchover_ack = VFM_ACK_OFF;
+	rig.options[0].standstill_timeout_ns = 200 * NS_PER_MSEC;
+	rig.options[0].peer_timeout_ns = VFM_UNLIMITED;
+	rig_make(&rig);
+	assert_int_equal(rig_start(&rig), 0);
+	assert_int_equal(vfm_source_wait(rig.source), -ETIME);
+	assert_true(double_vm_running(&rig.vm[0]));
+	assert_int_equal(rig.vm[0].stops, 1);
+	vfm_source_get_error(rig.source, &error);
+	assert_non_null(strstr(error.text, "stood still"));
+	sem_post(&hold);
+	vfm_destination_wait(rig.destination);
+	assert_stayed(&rig);
+	rig_down(&rig);
+	sem_destroy(&hold);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -223,6 +251,7 @@ int main(void)
 		cmocka_unit_test(reports_the_doubt_and_no_strangers_words),
 		cmocka_unit_test(lets_go_by_an_operators_word),
 		cmocka_unit_test(leaves_when_the_source_has_heard),
+		cmocka_unit_test(bounds_how_long_the_vm_stands),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

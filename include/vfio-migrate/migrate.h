@@ -119,6 +119,9 @@ struct vfm_options {
 	uint64_t timeout_ns;
 	/** Longest silence of a peer that owes an answer, ns. Default 30 s. */
 	uint64_t peer_timeout_ns;
+	/** Longest time that the VM may stand still before COMMIT, ns: then it runs on at the source,
+	 *  and the migration has failed. A peer or a device that hangs is bounded by this. Default 5 s. */
+	uint64_t standstill_timeout_ns;
 	/** How long a source in doubt goes on asking, ns. Default 60 s. */
 	uint64_t doubt_timeout_ns;
 	/** What a device whose stop-copy size is unknown counts for, bytes. Default 1 GiB. */

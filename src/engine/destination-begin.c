@@ -30,6 +30,12 @@ static uint16_t choose_version(const struct wire_hello *hello)
 	return newest >= oldest ? newest : 0;
 }
 
+static void begin_session(struct session *s, const struct wire_hello *hello, uint64_t common)
+{
+	memcpy(s->token, hello->token, sizeof(s->token));
+	s->features = common & WIRE_FEATURE_ACK_PER_DEVICE ? WIRE_FEATURE_ACK_PER_DEVICE : common;
+}
+
 int destination_answer_hello(struct session *s)
 {
 	struct wire_hello_reply reply = { .fate = s->fate };
@@ -48,10 +54,8 @@ int destination_answer_hello(struct session *s)
 		return r;
 	reply.version = choose_version(&hello);
 	reply.features = reply.version ? hello.features & session_offer(s) : 0;
-	s->features = reply.features & WIRE_FEATURE_ACK_PER_DEVICE ?
-			      WIRE_FEATURE_ACK_PER_DEVICE :
-			      reply.features;
-	memcpy(s->token, hello.token, sizeof(s->token));
+	if (hello.intent == WIRE_INTENT_MIGRATE)
+		begin_session(s, &hello, reply.features);
 	link_control(s->link, WIRE_HELLO_REPLY, head, wire_put_hello_reply(head, &reply));
 	return reply.version ? 0 : -EPROTONOSUPPORT;
 }

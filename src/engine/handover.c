@@ -62,9 +62,11 @@ static int give_away(struct session *s)
 	pthread_mutex_unlock(&s->lock);
 	if (r == -ENOTCONN)
 		return session_link_failed(s);
-	if (!r)
-		link_control(s->link, WIRE_COMMIT, NULL, 0);
-	return r;
+	if (r)
+		return r;
+	s->stand_until_ns = UINT64_MAX; /* from here on it is the destination's to end this */
+	link_control(s->link, WIRE_COMMIT, NULL, 0);
+	return 0;
 }
 
 /* ---- the destination's answer ---- */

@@ -17,6 +17,7 @@ VFM_API void vfm_options_init(struct vfm_options *options)
 		.max_rounds = VFM_UNLIMITED,
 		.timeout_ns = VFM_UNLIMITED,
 		.peer_timeout_ns = 30 * NS_PER_SEC,
+		.standstill_timeout_ns = 5 * NS_PER_SEC,
 		.doubt_timeout_ns = 60 * NS_PER_SEC,
 		.unknown_stop_copy_size = UINT64_C(1) << 30,
 		.device_chunk = CHUNK_DEFAULT,

@@ -40,6 +40,7 @@ int session_init(struct session *s, enum session_side side, const struct vfm_reg
 	s->inbox_tail = &s->inbox;
 	s->vm_opaque = opaque;
 	s->predicted.total_ns = VFM_SIZE_UNKNOWN;
+	s->stand_until_ns = UINT64_MAX;
 	s->progress.predicted_downtime_ns = VFM_SIZE_UNKNOWN;
 	r = options_copy(s, ops, options);
 	if (r)
@@ -265,6 +266,13 @@ static int look(struct session *s, session_condition *condition, void *arg, unsi
 	return r;
 }
 
+static int stood_too_long(struct session *s)
+{
+	s->stand_until_ns = UINT64_MAX;
+	return session_failf(s, ETIME, "the VM stood still for %.1f s and was not given away",
+			     (double)(clock_ns() - s->stopped_ns) / 1e9);
+}
+
 int session_wait(struct session *s, session_condition *condition, void *arg, uint64_t deadline_ns,
 		 unsigned flags)
 {
@@ -275,7 +283,9 @@ int session_wait(struct session *s, session_condition *condition, void *arg, uin
 			return r;
 		if (clock_ns() >= deadline_ns)
 			return -ETIMEDOUT;
-		greeter_poll(s, deadline_ns);
+		if (!(flags & SESSION_WAIT_UNDO) && clock_ns() >= s->stand_until_ns)
+			return stood_too_long(s);
+		greeter_poll(s, MIN(deadline_ns, s->stand_until_ns));
 	}
 }
 
@@ -435,6 +445,7 @@ int session_stop_vcpus(struct session *s)
 	if (r)
 		return session_failf(s, -r, "the VMM did not stop its vCPUs");
 	s->stopped_ns = clock_ns();
+	s->stand_until_ns = clock_after(s->options.standstill_timeout_ns);
 	s->vcpus_stopped = true;
 	session_event(s, VFM_EVENT_STOPPED, NULL, VFM_STATE_ERROR);
 	return 0;
@@ -447,6 +458,7 @@ int session_run_vcpus(struct session *s)
 	if (r)
 		return session_failf(s, -r, "the VMM did not start its vCPUs");
 	s->vcpus_stopped = false;
+	s->stand_until_ns = UINT64_MAX;
 	session_event(s, VFM_EVENT_RUNNING, NULL, VFM_STATE_ERROR);
 	return 0;
 }

@@ -134,6 +134,7 @@ struct session {
 	bool vcpus_stopped;
 	bool tracking;              /* dirty_start succeeded */
 	uint64_t stopped_ns;        /* last vCPU stopped */
+	uint64_t stand_until_ns;    /* source: longest time for that before COMMIT; UINT64_MAX: none */
 	struct vfm_buffer vm_state; /* under lock on the destination while it arrives */
 	struct vfm_downtime predicted, measured;
 	char (*reasons)[VFM_ERROR_TEXT_MAX]; /* blockers or a refusal, for the report */

@@ -231,11 +231,36 @@ static void four_devices_of_two_kinds(void **state)
 	json_object_put(report);
 }
 
-/* The third one does no DMA: it has no ring, and is checked all the same. */
+static void a_device_of_every_kind_alone(void **state)
+{
+	static const char *const kinds[] = {"mlx5", "virtio", "hisi_acc", "qat", "pds", "xe", "mtty"};
+	struct json_object *report;
+	char args[64];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		snprintf(args, sizeof(args), "--personality=%s", kinds[i]);
+		report = demo_report(args, 0);
+		expect_row(report, 0, kinds[i]);
+		json_object_put(report);
+	}
+}
+
+/* The third one of the first four does no DMA: it has no ring, and is checked all the same. */
 static void devices_of_every_kind_beside_each_other(void **state)
 {
 	json_object_put(demo_report("--devices=4 --personality=virtio --personality=qat "
 				    "--personality=mtty --personality=xe", 0));
+	json_object_put(demo_report("--devices=4 --personality=pds --personality=mlx5 "
+				    "--personality=xe --personality=generic", 0));
+}
+
+/* hisi_acc has no P2P states: beside another device that is a blocker, told by name. */
+static void a_device_without_p2p_goes_alone(void **state)
+{
+	expect_status(SMALL "--accel=thread --devices=2 --personality=mlx5 "
+		      "--personality=hisi_acc", 1);
+	assert_non_null(strstr(run.output, "device dev1: it has no P2P states"));
 }
 
 static void devices_write_to_each_other(void **state)
@@ -439,7 +464,9 @@ int main(void)
 		cmocka_unit_test(demo_passes_on_kvm),
 		cmocka_unit_test(demo_passes_with_two_vcpus),
 		cmocka_unit_test(four_devices_of_two_kinds),
+		cmocka_unit_test(a_device_of_every_kind_alone),
 		cmocka_unit_test(devices_of_every_kind_beside_each_other),
+		cmocka_unit_test(a_device_without_p2p_goes_alone),
 		cmocka_unit_test(devices_write_to_each_other),
 		cmocka_unit_test(legacy_and_no_acks),
 		cmocka_unit_test(a_late_reinit_is_taken_back),

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -22,6 +23,8 @@
 #include "units.h"
 
 #define CONNECT_MS  10000
+#define APPEAR_MS   5000 /* for a VM that was started together with us */
+#define RETRY_NS    (20 * NS_PER_MSEC)
 #define BANDWIDTH_MIN 4096 /* a page a second: below it nothing would ever end */
 
 struct migrate_options {
@@ -199,11 +202,28 @@ static int run(struct follow *follow, const struct migrate_options *chosen)
 	return chosen->uri[0] ? start(follow, chosen) : attach(follow, chosen);
 }
 
+/* A VM makes its control socket some time after it was started. */
+static int connect_vm(const char *path, struct qmp_client **vm)
+{
+	uint64_t deadline = clock_after(APPEAR_MS * NS_PER_MSEC);
+	const struct timespec pause = {.tv_nsec = RETRY_NS};
+	char why[QMP_CLIENT_WHY_MAX];
+	bool absent;
+	int rc;
+
+	do {
+		rc = qmp_client_connect(path, CONNECT_MS, vm, why);
+		absent = rc == -ENOENT || rc == -ECONNREFUSED;
+	} while (absent && clock_ns() < deadline && (nanosleep(&pause, NULL), true));
+	if (!rc)
+		return 0;
+	return complain(CLI_EXIT_FAILED, "%s%s", why, absent ? ": is its server running?" : "");
+}
+
 int migrate_main(int argc, char **argv)
 {
 	struct migrate_options chosen = {.vm = NULL};
 	struct follow follow = {0};
-	char why[QMP_CLIENT_WHY_MAX];
 	int status;
 
 	if (options_parse(&options, argc, argv, &chosen))
@@ -211,8 +231,9 @@ int migrate_main(int argc, char **argv)
 	status = check_options(&chosen);
 	if (status)
 		return status;
-	if (qmp_client_connect(chosen.vm, CONNECT_MS, &follow.vm, why))
-		return complain(CLI_EXIT_FAILED, "%s", why);
+	status = connect_vm(chosen.vm, &follow.vm);
+	if (status)
+		return status;
 	follow.interrupts = interrupt_open();
 	if (follow.interrupts < 0) {
 		qmp_client_free(follow.vm);

@@ -9,11 +9,14 @@
  * The guest is told its interrupts by the VMM; it does not program the MSI-X table.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/checked.h"
+#include "base/clock.h"
 #include "vmm/accel.h"
 #include "vmm/vm.h"
 
@@ -21,6 +24,8 @@
 #define WINDOWS_END   0xfe000000ull
 #define DMA_ACCESS    (VFM_VFIO_USER_DMA_READABLE | VFM_VFIO_USER_DMA_WRITEABLE)
 #define ACCESS        (VFM_REGION_INFO_READ | VFM_REGION_INFO_WRITE)
+#define SERVER_NS     (5 * NS_PER_SEC) /* for a server that was started together with us */
+#define RETRY_NS      (20 * NS_PER_MSEC)
 
 static int blame(const struct vmm_device *d, char *why, int error, const char *what)
 {
@@ -44,17 +49,41 @@ static void on_lost(void *opaque, const char *why)
 	vmm_notice(d->vm, VMM_NOTICE_LOST);
 }
 
+static bool absent(int ret)
+{
+	return ret == -ENOENT || ret == -ECONNREFUSED;
+}
+
+/* The signals that end us are blocked until the main loop takes them. */
+static bool told_to_end(void)
+{
+	sigset_t pending;
+
+	return sigpending(&pending) == 0 &&
+	       (sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1 ||
+		sigismember(&pending, SIGHUP) == 1);
+}
+
 static int connect_server(struct vmm_device *d, const char *path, char *why)
 {
 	struct vfm_vfio_user_options options = {
 		.size = sizeof(options), .opaque = d, .log = on_log, .lost = on_lost};
+	const struct timespec pause = {.tv_nsec = RETRY_NS};
 	char reason[VFM_VFIO_USER_WHY_MAX] = "";
+	uint64_t deadline = clock_after(SERVER_NS);
 	int ret;
 
-	ret = vfm_vfio_user_connect_path(path, &options, &d->client, reason, sizeof(reason));
+	for (;;) {
+		ret = vfm_vfio_user_connect_path(path, &options, &d->client, reason,
+						 sizeof(reason));
+		if (!absent(ret) || clock_ns() > deadline || told_to_end())
+			break;
+		nanosleep(&pause, NULL);
+	}
 	if (ret < 0)
-		snprintf(why, VMM_WHY_MAX, "device %s: %.180s", d->name,
-			 reason[0] ? reason : strerror(-ret));
+		snprintf(why, VMM_WHY_MAX, "device %s: %.150s%s", d->name,
+			 reason[0] ? reason : strerror(-ret),
+			 absent(ret) ? ": is its server running?" : "");
 	return ret;
 }
 

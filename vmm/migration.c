@@ -15,8 +15,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <vfio-migrate/connect.h>
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/thread.h"
 #include "vmm/app.h"
@@ -24,6 +26,8 @@
 #define URI_MAX         512
 #define CONNECT_MS      10000
 #define RECONNECT_MS    3000
+#define APPEAR_NS       (5 * NS_PER_SEC) /* for a destination that was started together with us */
+#define RETRY_NS        (50 * NS_PER_MSEC)
 
 struct migration {
 	struct app *app;
@@ -97,8 +101,15 @@ static void connector(void *opaque)
 {
 	struct migration *m = opaque;
 	struct mail *mail = new_mail(MAIL_CONNECTED);
+	const struct timespec pause = {.tv_nsec = RETRY_NS};
+	uint64_t deadline = clock_after(APPEAR_NS);
 
-	mail->fd = vfm_connect(m->uri, CONNECT_MS, mail->why, sizeof(mail->why));
+	for (;;) {
+		mail->fd = vfm_connect(m->uri, CONNECT_MS, mail->why, sizeof(mail->why));
+		if ((mail->fd != -ECONNREFUSED && mail->fd != -ENOENT) || clock_ns() > deadline)
+			break;
+		nanosleep(&pause, NULL);
+	}
 	mailbox_post(&m->app->mailbox, mail);
 }
 

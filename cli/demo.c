@@ -349,6 +349,13 @@ static int find_silent_devices(struct demo *demo)
 	return 0;
 }
 
+static int check_report(const char *path)
+{
+	int rc = report_check(path);
+
+	return rc ? complain(CLI_EXIT_USAGE, "--json: %s: %s", path, strerror(-rc)) : 0;
+}
+
 static int check_options(struct demo *demo)
 {
 	int status = find_silent_devices(demo);
@@ -356,7 +363,9 @@ static int check_options(struct demo *demo)
 	if (!status)
 		status = tell_devices(demo);
 	tell_vms(demo);
-	return status ? status : check_devices(demo);
+	if (!status)
+		status = check_devices(demo);
+	return status ? status : check_report(demo->options->json);
 }
 
 /* Something broke that is not a failed migration: show who died. @rc is what a function said. */
@@ -473,8 +482,7 @@ static int conclude(struct demo *demo)
 	rc = demo->options->json ? report_write(demo->options->json, report) : 0;
 	json_object_put(report);
 	if (rc)
-		return complain(CLI_EXIT_FAILED, "writing %s: %s", demo->options->json,
-				strerror(-rc));
+		complain(status, "writing %s: %s", demo->options->json, strerror(-rc));
 	return status;
 }
 

@@ -80,6 +80,7 @@ PRINTF(2, 3) static int complain(int status, const char *format, ...)
 static int check_options(const struct migrate_options *chosen)
 {
 	const char *uri = chosen->uri[0];
+	int rc;
 
 	if (!chosen->vm)
 		return complain(CLI_EXIT_USAGE, "--vm SOCKET is missing: the control socket of the "
@@ -89,7 +90,8 @@ static int check_options(const struct migrate_options *chosen)
 	if (uri && strncmp(uri, "tcp:", 4) && strncmp(uri, "unix:", 5))
 		return complain(CLI_EXIT_USAGE, "\"%.64s\" is not where a VM can go: "
 						"tcp:HOST:PORT or unix:PATH", uri);
-	return 0;
+	rc = report_check(chosen->json);
+	return rc ? complain(CLI_EXIT_USAGE, "--json: %s: %s", chosen->json, strerror(-rc)) : 0;
 }
 
 /* A command failed: the VM said no, or it is gone. */
@@ -118,7 +120,7 @@ static int finish(struct follow *follow, const struct migrate_options *chosen)
 	rc = chosen->json ? report_write(chosen->json, report) : 0;
 	json_object_put(report);
 	if (rc)
-		return complain(CLI_EXIT_FAILED, "writing %s: %s", chosen->json, strerror(-rc));
+		complain(status, "writing %s: %s", chosen->json, strerror(-rc));
 	return status;
 }
 

@@ -2,11 +2,11 @@
 #include "report.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
 
 #define FORMAT (JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE)
 
@@ -58,6 +58,35 @@ int report_write(const char *path, struct json_object *report)
 	if (rc)
 		unlink(beside);
 	return rc;
+}
+
+/* What is no regular file is not opened, since a pipe would wait for its reader. */
+static int check_other(const char *path)
+{
+	struct stat st;
+
+	if (!stat(path, &st) && S_ISDIR(st.st_mode))
+		return -EISDIR;
+	return access(path, W_OK) ? -errno : 0;
+}
+
+int report_check(const char *path)
+{
+	char beside[PATH_MAX];
+	int fd;
+
+	if (!path || !strcmp(path, "-"))
+		return 0;
+	if (!can_replace(path))
+		return check_other(path);
+	if (snprintf(beside, sizeof(beside), "%s.part", path) >= (int)sizeof(beside))
+		return -ENAMETOOLONG;
+	fd = open(beside, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	unlink(beside);
+	return 0;
 }
 
 FILE *report_text_out(const char *path, bool quiet)

@@ -12,6 +12,10 @@
  * it and renamed. 0 or -errno. */
 int report_write(const char *path, struct json_object *report);
 
+/* Can @path be written to, as report_write would? To be asked before anything starts whose report
+ * could be lost. 0, also for NULL, or -errno. */
+int report_check(const char *path);
+
 /* Where text for people goes, so that it does not mix with a report on standard output. NULL:
  * nowhere. @path: as for report_write, NULL for none. */
 FILE *report_text_out(const char *path, bool quiet);

@@ -22,7 +22,7 @@ struct part {
 	char text[UNITS_SIZE + 24];
 };
 
-enum { STAGE, ROUND, MEMORY, DEVICE, RATE, DIRTY, DOWNTIME, PARTS };
+enum { STAGE, ROUND, MEMORY, SENT, DEVICE, RATE, DIRTY, DOWNTIME, PARTS };
 
 static void fill_devices(char *text, size_t size, const struct vfm_progress *numbers)
 {
@@ -40,10 +40,15 @@ static void fill(struct part parts[PARTS], const struct vfm_progress *numbers)
 		 vfm_stage_name(numbers->stage));
 	snprintf(parts[ROUND].text, sizeof(parts[ROUND].text), "%llu",
 		 (unsigned long long)numbers->round);
-	/* Nothing was measured yet: the zeroes that stand there are not numbers. */
-	if (!numbers->bandwidth)
+	/* Nothing was measured yet: the zeroes that stand there are not numbers. What was sent tells
+	 * that it moves. */
+	if (numbers->bandwidth || numbers->memory_left || numbers->memory_sent)
+		units_bytes(parts[MEMORY].text, numbers->memory_left);
+	if (!numbers->bandwidth) {
+		if (numbers->memory_sent)
+			units_bytes(parts[SENT].text, numbers->memory_sent);
 		return;
-	units_bytes(parts[MEMORY].text, numbers->memory_left);
+	}
 	fill_devices(parts[DEVICE].text, sizeof(parts[DEVICE].text), numbers);
 	units_rate(parts[RATE].text, numbers->bandwidth);
 	if (numbers->round > 1)
@@ -91,6 +96,7 @@ char *progress_format(char line[PROGRESS_LINE_MAX], const struct vfm_progress *n
 		[STAGE] = {"", "", 0, ""},
 		[ROUND] = {"round ", "", 2, ""},
 		[MEMORY] = {"memory left ", "mem ", 3, ""},
+		[SENT] = {"sent ", "sent ", 7, ""},
 		[DEVICE] = {"device left ", "dev ", 4, ""},
 		[RATE] = {"", "", 5, ""},
 		[DIRTY] = {"dirty ", "dirty ", 6, ""},

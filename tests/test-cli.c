@@ -147,8 +147,27 @@ static void progress_unknown_is_not_zero(void **state)
 	assert_string_equal(line, "pre-copy  round 1  memory left 12.0 MiB  "
 				  "device left 4.00 MiB+?  812 MiB/s");
 	numbers.bandwidth = 0;
+	numbers.memory_left = 0;
 	progress_format(line, &numbers, 200);
 	assert_string_equal(line, "pre-copy  round 1");
+}
+
+/* Long before there is a bandwidth. */
+static void progress_shows_memory_in_the_first_round(void **state)
+{
+	const struct vfm_progress numbers = {
+		.stage = VFM_STAGE_PRECOPY,
+		.round = 1,
+		.memory_left = 200 << 20,
+		.memory_sent = 56 << 20,
+		.predicted_downtime_ns = VFM_SIZE_UNKNOWN,
+		.waiting_for = "the bandwidth is not known yet",
+	};
+	char line[PROGRESS_LINE_MAX];
+
+	progress_format(line, &numbers, 79);
+	assert_string_equal(line, "pre-copy  1  mem 200 MiB  sent 56.0 MiB  "
+				  "the bandwidth is not known yet");
 }
 
 static void progress_has_no_codes_off_a_terminal(void **state)
@@ -572,6 +591,7 @@ int main(void)
 		cmocka_unit_test(progress_tells_why_it_waits),
 		cmocka_unit_test(progress_never_exceeds_the_width),
 		cmocka_unit_test(progress_unknown_is_not_zero),
+		cmocka_unit_test(progress_shows_memory_in_the_first_round),
 		cmocka_unit_test(progress_has_no_codes_off_a_terminal),
 		cmocka_unit_test(table_fits_and_has_both_columns),
 		cmocka_unit_test(table_tells_the_error),

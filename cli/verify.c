@@ -167,7 +167,7 @@ static bool judge_guest(const struct verify *verify, char *text)
 		there += before->pages[i];
 		all += after->pages[i];
 	}
-	return accept(text, "found no wrong byte; %s pages on the source, %s more since",
+	return accept(text, "no wrong byte; %s pages here, %s more there",
 		      units_count(pages, there), units_count(more, all - there));
 }
 

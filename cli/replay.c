@@ -116,12 +116,14 @@ static double term(const struct vfm_downtime *d, size_t i)
 	return in_ms(ns);
 }
 
+#define DEVICE_TEXT 24 /* "device " and any int */
+
 /* Its name where the report tells it, else its number in @buffer. */
-static const char *device_name(const struct replay *replay, int device, char buffer[16])
+static const char *device_name(const struct replay *replay, int device, char buffer[DEVICE_TEXT])
 {
 	struct json_object *devices = field_find(replay->report, "devices");
 
-	snprintf(buffer, 16, "device %d", device);
+	snprintf(buffer, DEVICE_TEXT, "device %d", device);
 	if (!json_object_is_type(devices, json_type_array) ||
 	    (size_t)device >= json_object_array_length(devices))
 		return buffer;
@@ -130,7 +132,7 @@ static const char *device_name(const struct replay *replay, int device, char buf
 
 static void print_round(const struct replay *replay, const struct vfm_replay_round *r)
 {
-	char ms[UNITS_SIZE], number[16];
+	char ms[UNITS_SIZE], number[DEVICE_TEXT];
 	size_t i;
 
 	fprintf(replay->out, "%5llu %-14s %9s ", (unsigned long long)r->round, r->verdict,
@@ -155,7 +157,7 @@ static struct json_object *round_json(const struct replay *replay,
 				      const struct vfm_replay_round *r)
 {
 	struct json_object *o = json_object_new_object(), *parts = json_object_new_object();
-	char number[16];
+	char number[DEVICE_TEXT];
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(terms); i++)

@@ -119,10 +119,11 @@ static const struct option_row rows[] = {
 	ROW("state-size", 0, OPTION_SIZE, state_size, STATE_MIN, STATE_MAX, "SIZE",
 	    "each device's internal memory (64M, or as its personality has it)", NULL),
 	ROW("initial-size", 0, OPTION_SIZE, initial_size, 0, STATE_MAX, "SIZE",
-	    "how much of it is initial bytes of the pre-copy (all, or as its personality has it)",
+	    "how much of --state-size is initial bytes of the pre-copy (all, or as the personality "
+	    "has it)",
 	    NULL),
 	ROW("state-dirty-rate", 0, OPTION_RATE, state_dirty_rate, 0, RATE_MAX, "BYTES/S",
-	    "how much of it the device changes per second (1M)", NULL),
+	    "how much of --state-size the device changes per second (1M)", NULL),
 	ROW("dma-rate", 0, OPTION_U32, dma_rate, 1, DMA_RATE_MAX, "N",
 	    "records that the device writes to guest memory per second (1000)", NULL),
 	ROW("downtime-limit", 0, OPTION_DURATION, downtime_limit, 1, VFM_UNLIMITED, "MS",

@@ -42,13 +42,14 @@ static const struct argp_option options[] = {
 	 "kvm, thread (the guest's work on host threads, without a virtual machine), or auto: kvm "
 	 "where there is one (auto)",
 	 0},
-	{"device", KEY_DEVICE, "SOCKET[,name=NAME]", 0,
-	 "a device whose vfio-user server listens at SOCKET; may be repeated. Both sides of a "
-	 "migration need the same names in the same order (dev0, dev1, ...)",
+	{"device", KEY_DEVICE, "SOCKET", 0,
+	 "a device whose vfio-user server listens at SOCKET; SOCKET,name=NAME names it (dev0, dev1, "
+	 "...). May be repeated. Both sides of a migration need the same names in the same order",
 	 0},
 	{"working-set", KEY_WORKING_SET, "SIZE", 0,
 	 "memory that the guest checks and rewrites (half of memory)", 0},
-	{"dirty-rate", KEY_DIRTY_RATE, "BYTES/S", 0, "how fast it does (16M)", 0},
+	{"dirty-rate", KEY_DIRTY_RATE, "BYTES/S", 0,
+	 "how much of --working-set the guest rewrites per second (16M)", 0},
 	{"control", KEY_CONTROL, "SOCKET", 0, "listen for QMP at this unix socket", 0},
 	{"incoming", KEY_INCOMING, "ADDRESS", 0,
 	 "wait for a migration: tcp:HOST:PORT, unix:PATH, or fd:N, a listening socket", 0},

@@ -166,7 +166,7 @@ static void destination_stops_reading_while_the_guest_stands(void **state)
 
 	config.state_size = 64 << 20;
 	config.initial_size = 0;
-	config.vm_option[LAB_SOURCE] = "--peer-timeout=2s";
+	config.vm_option[LAB_SOURCE] = "--peer-timeout=2s --standstill-timeout=60s";
 	config.sim_option[LAB_SOURCE] = "--migration=stop-copy,p2p "
 					"--arc-latency=RUNNING_P2P:STOP=" ARC_MS;
 	scene_start(&config);

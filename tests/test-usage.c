@@ -83,6 +83,7 @@ static const struct {
 	{"vm", "--serial", {""}},
 	{"vm", "--quiet", {"1"}},
 	{"vm", "--peer-timeout", {"", "0", "x"}},
+	{"vm", "--standstill-timeout", {"", "0", "x"}},
 	{"vm", "--doubt-timeout", {"", "0", "x"}},
 	{"vm", "--downtime-limit", {"", "0", "-1", "soon"}},
 	{"vm", "--max-bandwidth", {"", "0", "x"}},

@@ -60,6 +60,8 @@ static const struct parameter {
 	 "time after which the migration fails unless it has switched over, or unlimited (unlimited)"},
 	{ROW(OURS "peer-timeout", MS, peer_timeout_ns), 1, NS_MAX_MS, false, false, "MS",
 	 "longest silence of a peer that owes an answer (30s)"},
+	{ROW(OURS "standstill-timeout", MS, standstill_timeout_ns), 1, NS_MAX_MS, true, false, "MS",
+	 "longest time that the guest may stand still before it is given away, or unlimited (5s)"},
 	{ROW(OURS "doubt-timeout", MS, doubt_timeout_ns), 1, NS_MAX_MS, false, false, "MS",
 	 "how long a source in doubt asks, and a destination stays to be asked (60s)"},
 	{ROW(OURS "unknown-stop-copy-size", BYTES, unknown_stop_copy_size), 0, NUMBER_MAX, false,

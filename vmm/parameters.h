@@ -13,7 +13,7 @@
 
 #define PARAMETERS_WHY_MAX 256 /* one line, with its NUL */
 
-#define PARAMETERS_COUNT 13u
+#define PARAMETERS_COUNT 14u
 
 /* The command line's half, for argp: the options, and what reads them, state->input being a struct
  * vfm_options. A wrong value is one line on standard error and EINVAL. */

@@ -293,9 +293,7 @@ int destination_setup(struct session *s)
 
 	if (r)
 		return r;
-	for (unsigned i = 0; i < s->device_count; i++)
-		session_event(s, VFM_EVENT_DEVICE, s->workers[i]->device->info.name,
-			      VFM_STATE_RESUMING);
+	workers_tell(s);
 	pthread_mutex_lock(&s->lock);
 	s->link->accept_data = true;
 	pthread_mutex_unlock(&s->lock);

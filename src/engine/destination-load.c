@@ -125,9 +125,7 @@ static int check_devices(struct session *s)
 		r = session_failf(s, -vm, "the VMM refused its state");
 	if (r)
 		return r;
-	for (unsigned i = 0; i < s->device_count; i++)
-		session_event(s, VFM_EVENT_DEVICE, s->workers[i]->device->info.name,
-			      VFM_STATE_STOP);
+	workers_tell(s);
 	return 0;
 }
 

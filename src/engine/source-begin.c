@@ -166,13 +166,6 @@ static int start_tracking(struct session *s)
 	return r;
 }
 
-static void tell_devices(struct session *s)
-{
-	for (unsigned i = 0; i < s->device_count; i++)
-		session_event(s, VFM_EVENT_DEVICE, s->workers[i]->device->info.name,
-			      s->workers[i]->device->state);
-}
-
 static int await_ready(struct session *s)
 {
 	struct wire_ready ready;
@@ -200,7 +193,7 @@ int source_setup(struct session *s)
 	if (!r)
 		r = workers_run(s, job_precopy, 0);
 	if (!r)
-		tell_devices(s);
+		workers_tell(s);
 	return r;
 }
 
@@ -230,7 +223,7 @@ static void recover_devices(struct session *s)
 	workers_run(s, job_recover, SESSION_WAIT_UNDO);
 	for (unsigned i = 0; i < s->device_count; i++)
 		tell_recovery(s, s->workers[i]);
-	tell_devices(s);
+	workers_tell(s);
 }
 
 void source_undo_setup(struct session *s)

@@ -8,13 +8,6 @@
 #include "engine/stage.h"
 #include "engine/worker.h"
 
-static void tell_devices(struct session *s)
-{
-	for (unsigned i = 0; i < s->device_count; i++)
-		session_event(s, VFM_EVENT_DEVICE, s->workers[i]->device->info.name,
-			      s->workers[i]->device->state);
-}
-
 /* The vCPUs were stopped by the last attempt of pre-copy. Every device reaches its P2P state before
  * any goes to STOP_COPY. */
 int source_stop(struct session *s)
@@ -28,7 +21,7 @@ int source_stop(struct session *s)
 	if (!r)
 		r = session_stop_handlers(s, false);
 	if (!r)
-		tell_devices(s);
+		workers_tell(s);
 	return r;
 }
 

@@ -365,6 +365,13 @@ int workers_run(struct session *s, worker_job *job, unsigned flags)
 	return workers_wait(s, flags);
 }
 
+void workers_tell(struct session *s)
+{
+	for (unsigned i = 0; i < s->device_count; i++)
+		session_event(s, VFM_EVENT_DEVICE, s->workers[i]->device->info.name,
+			      s->workers[i]->device->state);
+}
+
 int workers_transition(struct session *s, enum vfm_state target)
 {
 	for (unsigned i = 0; i < s->device_count; i++)

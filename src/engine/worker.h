@@ -101,8 +101,10 @@ int workers_run(struct session *s, worker_job *job, unsigned flags);
 void workers_post(struct session *s, worker_job *job);
 int workers_wait(struct session *s, unsigned flags);
 
-/* Tell all devices to go to @target, in parallel; with the events. */
+/* Tell all devices to go to @target, in parallel. */
 int workers_transition(struct session *s, enum vfm_state target);
+/* An event for each device, with the state that it is in. */
+void workers_tell(struct session *s);
 
 /* The source's devices stop giving data (for a change of phase) until their next job says go. */
 void workers_pause(struct session *s);

@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #define SHOWN_MAX     64 /* bytes of a wrong value that are repeated */
+#define BOUND_MAX     32
 
 struct unit {
 	const char *name; /* matched without regard to case */
@@ -84,18 +85,33 @@ static int refuse_form(const char *option, const char *text, const char *name, c
 		      form);
 }
 
-static int check_range(const char *option, const char *text, uint64_t value, uint64_t min,
-		       uint64_t max, char *why)
+/* A bound as it could be given: exact, in the largest unit that keeps it whole. */
+static const char *bound(const struct kind *kind, uint64_t value, char buffer[BOUND_MAX])
 {
-	char buffer[SHOWN_MAX];
+	static const char units[] = "KMGT";
+	unsigned i = 0;
+
+	if (kind == &size_kind || kind == &rate_kind)
+		for (; units[i] && value && value % 1024 == 0; i++)
+			value /= 1024;
+	snprintf(buffer, BOUND_MAX, "%" PRIu64 "%.*s%s", value, i ? 1 : 0, i ? &units[i - 1] : "",
+		 kind == &duration_kind ? "ms" : "");
+	return buffer;
+}
+
+/* @kind: NULL for plain numbers. */
+static int check_range(const struct kind *kind, const char *option, const char *text,
+		       uint64_t value, uint64_t min, uint64_t max, char *why)
+{
+	char buffer[SHOWN_MAX], low[BOUND_MAX], high[BOUND_MAX];
 
 	if (value >= min && value <= max)
 		return 0;
 	if (max == UINT64_MAX)
-		return refuse(why, -ERANGE, "%s: \"%s\" is too small: at least %" PRIu64, option,
-			      shown(text, buffer), min);
-	return refuse(why, -ERANGE, "%s: \"%s\" is out of range: %" PRIu64 " to %" PRIu64, option,
-		      shown(text, buffer), min, max);
+		return refuse(why, -ERANGE, "%s: \"%s\" is too small: at least %s", option,
+			      shown(text, buffer), bound(kind, min, low));
+	return refuse(why, -ERANGE, "%s: \"%s\" is out of range: %s to %s", option,
+		      shown(text, buffer), bound(kind, min, low), bound(kind, max, high));
 }
 
 /* Digits after the point as a number of billionths. */
@@ -164,7 +180,7 @@ static int parse_scaled(const struct kind *kind, const char *option, const char 
 		value = UINT64_MAX - 1;
 	else if (ret)
 		return refuse_form(option, text, kind->name, kind->form, why);
-	ret = check_range(option, text, value, min, max, why);
+	ret = check_range(kind, option, text, value, min, max, why);
 	if (!ret)
 		*out = value;
 	return ret;
@@ -213,7 +229,7 @@ int parse_u64(const char *option, const char *text, uint64_t min, uint64_t max, 
 		return refuse_form(option, text, "a number", "whole, decimal or with 0x", why);
 	if (errno)
 		value = UINT64_MAX;
-	ret = check_range(option, text, value, min, max, why);
+	ret = check_range(NULL, option, text, value, min, max, why);
 	if (!ret)
 		*out = value;
 	return ret;

@@ -4,6 +4,7 @@
  * at closely (verify.h). Everything it starts ends with it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -389,6 +390,19 @@ static int start_lab(struct demo *demo)
 	return rc ? broken(demo, rc, "setting up", demo->lab.why) : 0;
 }
 
+/* The VMs, which try it themselves, are processes whose words are not shown. */
+static void say_why_no_machine(const struct demo *demo)
+{
+	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC), error = errno;
+
+	say(demo, "(no virtual machine: the guest's work runs on a host thread)\n");
+	if (fd >= 0)
+		close(fd);
+	else if (demo->options->accel == ACCEL_AUTO)
+		say(demo, "(/dev/kvm: %s%s)\n", strerror(error),
+		    error == EACCES ? ": join group kvm" : "");
+}
+
 static int wait_until_busy(struct demo *demo)
 {
 	unsigned devices = demo->options->devices;
@@ -403,7 +417,7 @@ static int wait_until_busy(struct demo *demo)
 	say(demo, "source: %s guest at work on %s, with %u device%s\n",
 	    units_bytes(memory, demo->options->memory), accel, devices, devices == 1 ? "" : "s");
 	if (!strcmp(accel, "thread"))
-		say(demo, "(no virtual machine: the guest's work runs on a host thread)\n");
+		say_why_no_machine(demo);
 	say(demo, "destination: waits at %s\n\n", demo->lab.address);
 	return 0;
 }

@@ -45,8 +45,8 @@ static int open_kvm(struct kvm_accel *kvm, char *why)
 	if (kvm->dev < 0) {
 		int error = -errno;
 
-		snprintf(why, VMM_WHY_MAX, "no KVM here: %s: %s (--accel thread needs none)",
-			 KVM_PATH, strerror(-error));
+		snprintf(why, VMM_WHY_MAX, "no KVM here: %s: %s%s (--accel thread needs none)",
+			 KVM_PATH, strerror(-error), error == -EACCES ? ", join group kvm" : "");
 		return error == -EACCES ? error : -ENODEV;
 	}
 	version = ioctl(kvm->dev, KVM_GET_API_VERSION, 0);

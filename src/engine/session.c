@@ -277,15 +277,17 @@ int session_wait(struct session *s, session_condition *condition, void *arg, uin
 		 unsigned flags)
 {
 	for (;;) {
+		/* An undoing is already on its way to end the standstill. */
+		uint64_t stand = flags & SESSION_WAIT_UNDO ? UINT64_MAX : s->stand_until_ns;
 		int r = look(s, condition, arg, flags);
 
 		if (r <= 0)
 			return r;
 		if (clock_ns() >= deadline_ns)
 			return -ETIMEDOUT;
-		if (!(flags & SESSION_WAIT_UNDO) && clock_ns() >= s->stand_until_ns)
+		if (clock_ns() >= stand)
 			return stood_too_long(s);
-		greeter_poll(s, MIN(deadline_ns, s->stand_until_ns));
+		greeter_poll(s, MIN(deadline_ns, stand));
 	}
 }
 

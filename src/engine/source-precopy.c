@@ -78,23 +78,18 @@ int source_sync_dirty(struct session *s)
 
 /* ---- numbers ---- */
 
-/* What a device would still have to give, VFM_SIZE_UNKNOWN if it does not tell. */
-static uint64_t device_left(const struct worker *w)
-{
-	if (w->stop_copy_size != VFM_SIZE_UNKNOWN)
-		return w->stop_copy_size;
-	return VFM_SIZE_UNKNOWN;
-}
-
 /* ns per MiB on the destination, 0: too little was loaded to tell. */
 static uint64_t load_rate(const struct worker *w)
 {
 	bool bulk = w->bulk_bytes >= LOAD_MIN_BYTES;
 	uint64_t bytes = bulk ? w->bulk_bytes : w->consumed;
+	double ns_mib;
 
 	if (bytes < LOAD_MIN_BYTES)
 		return 0;
-	return (uint64_t)((double)(bulk ? w->bulk_ns : w->load_ns) * (1 << 20) / (double)bytes);
+	ns_mib = (double)(bulk ? w->bulk_ns : w->load_ns) * (1 << 20) / (double)bytes;
+	/* The time is the peer's word. */
+	return ns_mib < 1e18 ? (uint64_t)ns_mib : UINT64_MAX;
 }
 
 /* A transition's time as measured on this device, else as configured. */
@@ -145,7 +140,7 @@ void source_policy_input(struct session *s, struct policy_input *in)
 	for (unsigned i = 0; i < s->device_count; i++)
 		in->devices[i] = (struct policy_device){
 			.stop_ns = stop_arcs_ns(s->workers[i]),
-			.state_bytes = device_left(s->workers[i]),
+			.state_bytes = s->workers[i]->stop_copy_size,
 			.load_ns_mib = load_rate(s->workers[i]),
 			.check_ns = arc_ns(s->workers[i], VFM_STATE_RESUMING, VFM_STATE_STOP),
 			.run_ns = run_arcs_ns(s->workers[i]),
@@ -193,7 +188,7 @@ static void sum_devices(struct session *s, struct vfm_progress *p)
 	p->device_left = 0;
 	p->device_unknown = 0;
 	for (unsigned i = 0; i < s->device_count; i++) {
-		uint64_t left = device_left(s->workers[i]);
+		uint64_t left = s->workers[i]->stop_copy_size;
 
 		if (left == VFM_SIZE_UNKNOWN)
 			p->device_unknown++;
@@ -431,11 +426,12 @@ static int try_switchover(struct session *s)
 int source_precopy(struct session *s)
 {
 	struct policy_output out;
+	int r = look_at_dirty(s);
 
-	look_at_dirty(s);
+	if (r)
+		return r;
 	for (uint64_t round = 1;; round++) {
-		int r = run_round(s, round, &out);
-
+		r = run_round(s, round, &out);
 		if (!r && out.verdict == POLICY_GO)
 			r = try_switchover(s);
 		if (r)

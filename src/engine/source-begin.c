@@ -56,6 +56,9 @@ int source_hello(struct session *s)
 		return r;
 	r = wire_get_hello_reply(m->head, m->header.head, &reply);
 	free(m);
+	if (!r && !reply.version)
+		return session_failf(s, EPROTONOSUPPORT,
+				     "the ends have no version of the protocol in common");
 	if (r || reply.version < WIRE_VERSION_LOW || reply.version > WIRE_VERSION ||
 	    reply.features & ~hello.features || reply.fate != WIRE_FATE_NONE)
 		return session_failf(s, EPROTO, "the destination chose what was not offered");

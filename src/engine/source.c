@@ -82,6 +82,7 @@ static int refuse_blocked(struct session *s)
 {
 	struct lines found = { NULL, VFM_DEVICES_MAX, 0 };
 
+	free(s->reasons); /* of a start that was refused before */
 	s->reasons = calloc(VFM_DEVICES_MAX, sizeof(*s->reasons));
 	if (!s->reasons)
 		return -ENOMEM;

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include "tests/rig.h"
 
-static int reconnect(void *opaque)
+int rig_reconnect(void *opaque)
 {
 	struct double_vm *vm = opaque;
 	struct rig *rig = vm->on_event_arg;
@@ -36,7 +36,7 @@ void rig_init(struct rig *rig, unsigned devices)
 		rig->vm[side].on_event_arg = rig;
 		double_vm_options(&rig->vm[side], &rig->options[side]);
 	}
-	rig->options[0].reconnect = reconnect;
+	rig->options[0].reconnect = rig_reconnect;
 	for (unsigned i = 0; i < devices; i++) {
 		char name[16];
 

@@ -23,6 +23,7 @@ struct rig {
 	atomic_bool lose_next;    /* the source's next frame is lost, and the connection with it */
 	struct vfm_options options[2]; /* of the sessions; change them between init and make */
 	unsigned reconnects;      /* how often a source may ask again */
+	bool asked;               /* it has asked; the test's own */
 };
 
 
@@ -33,6 +34,9 @@ void rig_make(struct rig *rig);
 /* Both. */
 void rig_up(struct rig *rig, unsigned devices);
 int rig_start(struct rig *rig);
+/* How the source asks again: a new connection, as long as there are reconnects left. Takes a vm's
+ * double. */
+int rig_reconnect(void *opaque);
 /* The source's result. A destination that still waits after it is told to give up. */
 int rig_finish(struct rig *rig);
 void rig_down(struct rig *rig);

@@ -263,6 +263,8 @@ static void expect_status(struct fixture *f, bool running, const char *status)
 	json_object_put(reply);
 }
 
+#define INCOMING(uri) "{\"execute\":\"migrate-incoming\",\"arguments\":{\"uri\":\"" uri "\"}}"
+
 static void test_stop_and_cont(void **state)
 {
 	struct fixture *f = *state;
@@ -271,6 +273,7 @@ static void test_stop_and_cont(void **state)
 	expect_status(f, false, "paused");
 	ok(f, "{\"execute\":\"cont\"}");
 	expect_status(f, true, "running");
+	expect_error(f, INCOMING("tcp:127.0.0.1:0"), "GenericError", "is here");
 	ok(f, "{\"execute\":\"cont\"}");
 	ok(f, "{\"execute\":\"stop\"}");
 	ok(f, "{\"execute\":\"stop\"}");
@@ -280,6 +283,8 @@ static void test_stop_and_cont(void **state)
 	expect_status(f, false, "postmigrate");
 	expect_error(f, "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"tcp:127.0.0.1:1\"}}",
 		     "GenericError", "given");
+	expect_error(f, INCOMING("nowhere"), "GenericError", "nowhere");
+	expect_status(f, false, "postmigrate");
 	assert_false(f->app.quit);
 	ok(f, "{\"execute\":\"quit\"}");
 	assert_true(f->app.quit);

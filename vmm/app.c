@@ -234,7 +234,7 @@ static int build(struct app *app, char *why)
 		ret = vmm_new(&app->options.vm, &app->vm, why);
 	if (!ret && (ret = migration_new(app, &app->migration)))
 		snprintf(why, VMM_WHY_MAX, "no memory");
-	if (!ret && app->options.incoming)
+	if (!ret && app->options.incoming && strcmp(app->options.incoming, "defer") != 0)
 		ret = migration_listen(app->migration, app->options.incoming, why);
 	if (!ret && app->options.control)
 		ret = qmp_server_new(app->options.control, app, &app->qmp, why);
@@ -247,8 +247,10 @@ static int start(struct app *app, char *why)
 	int ret = 0;
 
 	if (app->options.incoming) {
+		const char *address = migration_address(app->migration);
+
 		snprintf(line, sizeof(line), "waits for a migration at %.200s",
-			 migration_address(app->migration));
+			 *address ? address : "what migrate-incoming will say");
 		app_log(app, VFM_LOG_INFO, line);
 		return 0;
 	}

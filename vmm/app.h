@@ -95,7 +95,7 @@ int migration_new(struct app *app, struct migration **migration);
 /* Ends what runs. */
 void migration_free(struct migration *m);
 
-/* Wait for a VM at @address. */
+/* Wait for a VM at @address: the first one, or one that was given away before. -EBUSY: it is here. */
 int migration_listen(struct migration *m, const char *address, char *why);
 int migration_listener(const struct migration *m); /* fd, -1: none */
 void migration_accept(struct migration *m);

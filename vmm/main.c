@@ -52,7 +52,8 @@ static const struct argp_option options[] = {
 	 "how much of --working-set the guest rewrites per second (16M)", 0},
 	{"control", KEY_CONTROL, "SOCKET", 0, "listen for QMP at this unix socket", 0},
 	{"incoming", KEY_INCOMING, "ADDRESS", 0,
-	 "wait for a migration: tcp:HOST:PORT, unix:PATH, or fd:N, a listening socket", 0},
+	 "wait for a migration: tcp:HOST:PORT, unix:PATH, fd:N, a listening socket, or defer: where "
+	 "QMP's migrate-incoming says", 0},
 	{"paused", KEY_PAUSED, NULL, 0, "do not start the guest before QMP's cont", 0},
 	{"verify", KEY_VERIFY, NULL, 0,
 	 "hash memory and devices at a switchover, for x-vfm-verify; not counted as downtime", 0},
@@ -174,10 +175,11 @@ static int set_memory(struct app_options *o, const char *text, char *why)
 
 static int set_incoming(struct app_options *o, const char *text, char *why)
 {
-	if (strncmp(text, "tcp:", 4) && strncmp(text, "unix:", 5) && strncmp(text, "fd:", 3)) {
+	if (strncmp(text, "tcp:", 4) && strncmp(text, "unix:", 5) && strncmp(text, "fd:", 3) &&
+	    strcmp(text, "defer")) {
 		snprintf(why, PARSE_WHY_MAX,
-			 "--incoming: \"%.100s\" is no address: tcp:HOST:PORT, unix:PATH or fd:N",
-			 text);
+			 "--incoming: \"%.100s\" is no address: tcp:HOST:PORT, unix:PATH, fd:N or "
+			 "defer", text);
 		return -EINVAL;
 	}
 	o->incoming = text;

@@ -7,6 +7,8 @@
  *	outgoing    idle -> connecting -> session -> ended (report kept until the next one)
  *	incoming    listening -> session -> ended
  *
+ * A VM that was given away can be waited for again, and so can one whose --incoming was "defer".
+ *
  * Who holds the vCPUs: the session through vmm_ops; when it ended as completed this file adds
  * VMM_HOLD_GIVEN, so that nothing starts them again. A source in doubt keeps the session's hold.
  */
@@ -139,8 +141,8 @@ static void stop_listening(struct migration *m)
 	if (m->listener >= 0)
 		close(m->listener);
 	m->listener = -1;
-	if (strncmp(m->app->options.incoming ? m->app->options.incoming : "", "unix:", 5) == 0)
-		unlink(m->app->options.incoming + 5);
+	if (strncmp(m->address, "unix:", 5) == 0)
+		unlink(m->address + 5);
 }
 
 static void forget_session(struct migration *m)
@@ -190,7 +192,7 @@ static int make_destination(struct migration *m)
 	return ret ? ret : vfm_destination_start(m->destination);
 }
 
-int migration_listen(struct migration *m, const char *address, char *why)
+static int listen_at(struct migration *m, const char *address, char *why)
 {
 	int ret;
 
@@ -205,6 +207,48 @@ int migration_listen(struct migration *m, const char *address, char *why)
 		snprintf(why, VMM_WHY_MAX, "incoming migration: %s", strerror(-ret));
 	else
 		m->status = VFM_STATUS_ACTIVE;
+	return ret;
+}
+
+/* What is in memory is of a VM that left: pages that are zero must be written, too. */
+static void expect_again(struct vmm *vm)
+{
+	unsigned i;
+
+	for (i = 0; i < vm->memory.count; i++)
+		vm->memory.region[i].flags &= ~(uint32_t)VFM_REGION_ZEROED;
+	vmm_hold(vm, VMM_HOLD_INCOMING);
+	vmm_release(vm, VMM_HOLD_GIVEN);
+}
+
+static bool may_come_in(struct migration *m)
+{
+	unsigned holds = vmm_holds(m->app->vm);
+
+	return !migration_active(m) && !(holds & VMM_HOLD_BROKEN) &&
+	       holds & (VMM_HOLD_GIVEN | VMM_HOLD_INCOMING);
+}
+
+int migration_listen(struct migration *m, const char *address, char *why)
+{
+	bool again = vmm_holds(m->app->vm) & VMM_HOLD_GIVEN;
+	int ret;
+
+	if (!may_come_in(m)) {
+		snprintf(why, VMM_WHY_MAX, "the VM is here, or comes in already");
+		return -EBUSY;
+	}
+	forget_session(m);
+	memset(&m->error, 0, sizeof(m->error));
+	if (again)
+		expect_again(m->app->vm);
+	ret = listen_at(m, address, why);
+	if (ret < 0 && m->listener >= 0)
+		stop_listening(m);
+	if (ret < 0 && again) {
+		vmm_hold(m->app->vm, VMM_HOLD_GIVEN);
+		vmm_release(m->app->vm, VMM_HOLD_INCOMING);
+	}
 	return ret;
 }
 

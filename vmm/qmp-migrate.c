@@ -27,6 +27,15 @@ static int run_migrate(struct qmp_call *call)
 	return 0;
 }
 
+static int run_migrate_incoming(struct qmp_call *call)
+{
+	char why[VMM_WHY_MAX] = "";
+
+	if (migration_listen(call->app->migration, arg_text(call, "uri"), why) < 0)
+		return qmp_fail(call, NULL, "%s", why);
+	return 0;
+}
+
 static int run_cancel(struct qmp_call *call)
 {
 	int ret = migration_cancel(call->app->migration);
@@ -235,6 +244,7 @@ static int run_query_parameters(struct qmp_call *call)
 
 static const struct qmp_command commands[] = {
 	{"migrate", run_migrate, {{"uri", json_type_string, true}}},
+	{"migrate-incoming", run_migrate_incoming, {{"uri", json_type_string, true}}},
 	{"migrate_cancel", run_cancel, {{NULL, json_type_null, false}}},
 	{"query-migrate", run_query, {{NULL, json_type_null, false}}},
 	{"migrate-set-parameters",

@@ -35,7 +35,7 @@ enum vmm_hold {
 	VMM_HOLD_USER = 1 << 0,      /* QMP stop, --paused */
 	VMM_HOLD_MIGRATION = 1 << 1, /* the session stopped it */
 	VMM_HOLD_INCOMING = 1 << 2,  /* waits for a migration and is not ours yet */
-	VMM_HOLD_GIVEN = 1 << 3,     /* belongs to the destination: for good */
+	VMM_HOLD_GIVEN = 1 << 3,     /* belongs to the destination, until it comes back */
 	VMM_HOLD_BROKEN = 1 << 4,    /* a vCPU cannot go on: for good */
 };
 

@@ -41,6 +41,8 @@ class Vm:
         for i, personality in enumerate(PERSONALITIES):
             self.spawn(f"sim{i}", self.program, "sim", f"--socket={self.path(f'sim{i}')}",
                        f"--personality={personality}", "--dma-rate=100")
+        for i in range(len(PERSONALITIES)):
+            wait_for(f"device {i} of {self.name}", lambda: os.path.exists(self.path(f"sim{i}")))
         devices = [f"--device={self.path(f'sim{i}')}" for i in range(len(PERSONALITIES))]
         self.spawn("vm", self.program, "vm", "--memory=64M", "--dirty-rate=4M", "--verify", "--quiet",
                    f"--control={self.path('qmp')}", *devices,

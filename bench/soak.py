@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A VM with four devices, back and forth between two VMMs for a set time.
 
-	bench/soak.py [--minutes N] [--migrations N] [--pause SECONDS] [--program PROGRAM]
+	bench/soak.py [--minutes N] [--migrations N] [--pause SECONDS]
+	              [--downtime-limit MS] [--program PROGRAM]
 
 Both VMMs and all eight simulated devices live from the beginning to the end, so that what they leak
 is seen. After each migration the hashes of memory and devices on both sides are compared, and the
@@ -37,7 +38,7 @@ class Vm:
         self.program, self.directory, self.name = program, directory, name
         self.processes = {}
 
-    def start(self, incoming):
+    def start(self, incoming, limit):
         for i, personality in enumerate(PERSONALITIES):
             self.spawn(f"sim{i}", self.program, "sim", f"--socket={self.path(f'sim{i}')}",
                        f"--personality={personality}", "--dma-rate=100")
@@ -45,7 +46,7 @@ class Vm:
             wait_for(f"device {i} of {self.name}", lambda: os.path.exists(self.path(f"sim{i}")))
         devices = [f"--device={self.path(f'sim{i}')}" for i in range(len(PERSONALITIES))]
         self.spawn("vm", self.program, "vm", "--memory=64M", "--dirty-rate=4M", "--verify", "--quiet",
-                   f"--control={self.path('qmp')}", *devices,
+                   f"--downtime-limit={limit}", f"--control={self.path('qmp')}", *devices,
                    *(["--incoming=defer"] if incoming else []))
         self.connect()
 
@@ -201,7 +202,7 @@ def soak(options, directory):
         for name in "AB":
             pair.append(Vm(options.program, directory, name))
         for vm in pair:
-            vm.start(incoming=vm.name == "B")
+            vm.start(vm.name == "B", options.downtime_limit)
         while (time.monotonic() - started < options.minutes * 60
                and count.done < options.migrations):
             n += 1
@@ -233,6 +234,7 @@ def main():
     parser.add_argument("--migrations", type=int, default=sys.maxsize, metavar="N",
                         help="end after so many, too")
     parser.add_argument("--pause", type=float, default=1, help="seconds between migrations (1)")
+    parser.add_argument("--downtime-limit", default="300", metavar="MS", help="or unlimited (300)")
     parser.add_argument("--program", default=f"{ROOT}/build-release/cli/vfio-migrate")
     options = parser.parse_args()
     if not os.access(options.program, os.X_OK):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A migratable device, whatever is behind it. A back end makes one (vfio-user.h); a source or a
- * destination session uses it.
+ * A migratable device, whatever is behind it. A back end makes one (vfio.h, vfio-user.h); a source
+ * or a destination session uses it.
  *
  * Ownership: a session borrows its devices; free them after the session. Threads: a device that
  * is part of a running session belongs to it; between sessions one thread at a time may call.
@@ -24,11 +24,23 @@ struct vfm_vfio_user;
 /** What an unknown size looks like. It is never zero. */
 #define VFM_SIZE_UNKNOWN UINT64_MAX
 
+/** Who tells which memory a device wrote to. */
+enum vfm_tracker {
+	VFM_TRACKER_NONE,      /**< nobody: all memory counts as dirty */
+	VFM_TRACKER_DEVICE,    /**< the device itself */
+	VFM_TRACKER_IOMMUFD,   /**< the IOMMU, through its page table */
+	VFM_TRACKER_CONTAINER, /**< the IOMMU, through a type 1 container */
+	VFM_TRACKER_COUNT,
+};
+
+/** The tracker's name: "none", "device", "iommufd", "container"; "invalid" for other numbers. */
+const char *vfm_tracker_name(enum vfm_tracker tracker);
+
 /** What a device is and can do, as read when it was made. */
 struct vfm_device_info {
 	size_t size;                /**< sizeof(struct vfm_device_info), set by the caller */
 	char name[VFM_NAME_MAX];    /**< the VMM's name for it, the same on both sides */
-	const char *backend;        /**< "vfio-user", ...; static */
+	const char *backend;        /**< "vfio", "vfio-user"; static */
 	uint32_t mig_flags;         /**< enum vfm_mig_flags; 0: cannot migrate */
 	uint16_t pci_vendor;        /**< PCI identity; 0xffff where unknown */
 	uint16_t pci_device;
@@ -38,6 +50,9 @@ struct vfm_device_info {
 	int has_data_size;          /**< 1: can tell its stop-copy size */
 	int has_precopy_info;       /**< 1: can tell initial and dirty bytes in PRE_COPY */
 	int has_reinit;             /**< 1: opted in to PRECOPY_INFOv2, so REINIT can be told */
+	enum vfm_tracker tracker;   /**< the best that there seems to be. What seemed to be there may
+					 be refused at the start of a migration: from then on the
+					 one that is in use */
 };
 
 /**

@@ -48,6 +48,8 @@ int device_init(struct vfm_device *dev, const struct device_ops *ops, const char
 	dev->info.backend = ops->backend;
 	memcpy(dev->info.name, name, len + 1);
 	dev->state = VFM_STATE_RUNNING;
+	if (dev->info.has_dma_logging)
+		dev->info.tracker = VFM_TRACKER_DEVICE;
 	if (!fsm_caps_valid(dev->info.mig_flags))
 		dev->info.mig_flags = 0;
 	return dev->info.mig_flags ? read_back(dev) : 0;
@@ -136,6 +138,18 @@ int device_recover(struct vfm_device *dev, enum vfm_state target, device_arc_fn 
 	if (!ret && target != VFM_STATE_ERROR)
 		ret = device_transition(dev, target, done, opaque, NULL);
 	return ret < 0 ? ret : 1;
+}
+
+VFM_API const char *vfm_tracker_name(enum vfm_tracker tracker)
+{
+	static const char *const names[] = {
+		[VFM_TRACKER_NONE] = "none",
+		[VFM_TRACKER_DEVICE] = "device",
+		[VFM_TRACKER_IOMMUFD] = "iommufd",
+		[VFM_TRACKER_CONTAINER] = "container",
+	};
+
+	return (unsigned)tracker < ARRAY_SIZE(names) ? names[tracker] : "invalid";
 }
 
 VFM_API int vfm_device_get_info(struct vfm_device *device, struct vfm_device_info *info)

@@ -2,7 +2,7 @@
 /*
  * device: one device behind one ops table.
  *
- *	engine ──> device_*() ──> struct device_ops ──> vfio-user.c | (kernel) vfio.c | test double
+ *	engine ──> device_*() ──> struct device_ops ──> vfio-user.c | vfio-migration.c | test double
  *
  * The functions here hold what is common: they check each arc against the fsm before the back end
  * sees it, trace it, read the state back after a failure, and recover. The ops hold what differs.
@@ -74,8 +74,13 @@ struct device_ops {
 	/* The bytes that STOP_COPY would give. May be NULL: unknown. */
 	int (*stop_copy_size)(struct vfm_device *dev, uint64_t *size);
 
-	/* The device's own tracking of its writes. All three NULL: it has none. */
-	/* In: @page_size wanted; out: what the device took. */
+	/*
+	 * Tracking of the device's writes, by whoever can. All three NULL: nobody.
+	 *
+	 * In: @page_size wanted; out: what the tracker took. What the device wrote before this
+	 * returned is the caller's to count as dirty. dev->info.tracker says who tracks now, and
+	 * dev->log_refusal why it is not the one that it was to be.
+	 */
 	int (*log_start)(struct vfm_device *dev, const struct device_range *ranges, unsigned count,
 			 uint64_t *page_size);
 	int (*log_stop)(struct vfm_device *dev);
@@ -96,6 +101,7 @@ struct vfm_device {
 	const struct device_ops *ops;
 	struct vfm_device_info info;
 	enum vfm_state state; /* as last seen; written by device.c alone */
+	int log_refusal;      /* -errno with which a tracker before the present one refused, 0: none */
 };
 
 /* Called by back ends: fill the common part and read the first state. */
@@ -128,7 +134,7 @@ static inline bool device_can(const struct vfm_device *dev, uint32_t flags)
 
 static inline bool device_has_log(const struct vfm_device *dev)
 {
-	return dev->ops->log_report && dev->info.has_dma_logging;
+	return dev->ops->log_report && dev->info.tracker != VFM_TRACKER_NONE;
 }
 
 #endif

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=dash
+# For the test scripts in the machine, which begin with ". /t/lib.sh". They run under busybox' sh in
+# an empty directory of their own that is gone afterwards, as are their processes and mdev devices.
+# Status 0 is passed, 77 skipped. $VFIO_MIGRATE is the program, $MACHINE_KERNEL debian or full.
+set -eu
+
+mdev_types=/sys/devices/virtual/mtty/mtty/mdev_supported_types
+mdev_devices=/sys/bus/mdev/devices
+
+fail()
+{
+	echo "failed: $*" >&2
+	exit 1
+}
+
+skip()
+{
+	echo "skipped: $*" >&2
+	exit 77
+}
+
+# make_mtty UUID [PORTS]: a device with 1 port or 2
+make_mtty()
+{
+	echo "$1" >"$mdev_types/mtty-${2:-1}/create"
+	wait_for test -e "$mdev_devices/$1"
+}
+
+remove_mtty() # UUID; waits for who has it open
+{
+	echo 1 >"$mdev_devices/$1/remove"
+}
+
+# group_of UUID: its /dev/vfio/N
+group_of()
+{
+	echo "/dev/vfio/$(basename "$(readlink "$mdev_devices/$1/iommu_group")")"
+}
+
+# cdev_of UUID: its /dev/vfio/devices/vfioN; only the full kernel has it
+cdev_of()
+{
+	set -- "$mdev_devices/$1/vfio-dev/"*
+	echo "/dev/vfio/devices/$(basename "$1")"
+}
+
+# state_of UUID: as the kernel tells it in debugfs; only the full kernel does
+state_of()
+{
+	cat "/sys/kernel/debug/vfio/$1/migration/state"
+}
+
+# wait_for COMMAND...: until it succeeds, 60 s at most
+wait_for()
+{
+	local tries=600
+
+	until "$@" >/dev/null 2>&1; do
+		tries=$((tries - 1))
+		[ "$tries" -gt 0 ] || fail "in vain waited for: $*"
+		sleep 0.1
+	done
+}

@@ -65,19 +65,28 @@ void rig_up(struct rig *rig, unsigned devices)
 	rig_make(rig);
 }
 
-/* ---- a channel that loses a frame when it is told to ---- */
+/* ---- a channel that is watched, and loses a frame when it is told to ---- */
 
 struct lossy {
 	struct channel ch;
 	struct channel *inner;
-	atomic_bool *lose_next;
+	struct rig *rig;
 };
+
+static void show_frame(struct rig *rig, const struct iovec *iov)
+{
+	struct wire_header header;
+
+	if (rig->on_frame && !wire_get_header(iov->iov_base, &header))
+		rig->on_frame(rig, &header);
+}
 
 static int lossy_send(struct channel *ch, struct iovec *iov, int count)
 {
 	struct lossy *l = (struct lossy *)ch;
 
-	if (!atomic_exchange(l->lose_next, false))
+	show_frame(l->rig, iov);
+	if (!atomic_exchange(&l->rig->lose_next, false))
 		return channel_send(l->inner, iov, count);
 	channel_shutdown(l->inner);
 	return 0;
@@ -112,14 +121,14 @@ static const struct channel_ops lossy_ops = {
 	.close = lossy_close,
 };
 
-static struct channel *make_lossy(struct channel *inner, atomic_bool *lose_next)
+static struct channel *make_lossy(struct channel *inner, struct rig *rig)
 {
 	struct lossy *l = calloc(1, sizeof(*l));
 
 	assert_non_null(l);
 	l->ch.ops = &lossy_ops;
 	l->inner = inner;
-	l->lose_next = lose_next;
+	l->rig = rig;
 	return &l->ch;
 }
 
@@ -132,7 +141,7 @@ int rig_start(struct rig *rig)
 	assert_int_equal(vfm_destination_attach(rig->destination, rig->fds[1]), 0);
 	assert_int_equal(channel_new_fd(rig->fds[0], &plain), 0);
 	assert_int_equal(channel_new_fault(plain, &rig->faults, &faulty), 0);
-	return source_start_channel(rig->source, make_lossy(faulty, &rig->lose_next));
+	return source_start_channel(rig->source, make_lossy(faulty, rig));
 }
 
 int rig_finish(struct rig *rig)

@@ -7,6 +7,7 @@
 #include "channel/channel.h"
 #include "engine/source.h"
 #include "tests/double.h"
+#include "wire/wire.h"
 
 enum { MEMORY = 256 << 10, STATE = 20000, DEVICES = 4 };
 #define ALL_FLAGS (VFM_MIG_STOP_COPY | VFM_MIG_P2P | VFM_MIG_PRE_COPY)
@@ -21,6 +22,8 @@ struct rig {
 	int fds[2];
 	struct channel_faults faults;
 	atomic_bool lose_next;    /* the source's next frame is lost, and the connection with it */
+	/* Sees each frame of the source before it is sent; on the sender's thread. */
+	void (*on_frame)(struct rig *rig, const struct wire_header *header);
 	struct vfm_options options[2]; /* of the sessions; change them between init and make */
 	unsigned reconnects;      /* how often a source may ask again */
 	bool asked;               /* it has asked; the test's own */

@@ -17,6 +17,7 @@ struct rig {
 	struct double_vm vm[2];
 	struct double_device *devices[2][DEVICES];
 	unsigned device_count;
+	bool no_memory;           /* devices alone */
 	struct vfm_source *source;
 	struct vfm_destination *destination;
 	int fds[2];

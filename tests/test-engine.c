@@ -229,6 +229,27 @@ static void moves_an_empty_vm(void **unused)
 	rig_down(&rig);
 }
 
+/* Without memory nothing is tracked, and so nothing is said of a device that cannot. */
+static void moves_devices_alone(void **unused)
+{
+	struct rig rig;
+
+	(void)unused;
+	for (unsigned devices = 0; devices <= DEVICES; devices++) {
+		rig_init(&rig, devices);
+		rig.no_memory = true;
+		if (devices)
+			rig.devices[0][0]->no_log = true;
+		rig_make(&rig);
+		assert_int_equal(rig_start(&rig), 0);
+		assert_int_equal(rig_finish(&rig), 0);
+		assert_moved(&rig);
+		for (unsigned i = 0; i < rig.vm[0].log_count; i++)
+			assert_null(strstr(rig.vm[0].log[i], "memory"));
+		rig_down(&rig);
+	}
+}
+
 static void names_the_arc_that_failed(void **unused)
 {
 	(void)unused;
@@ -416,6 +437,7 @@ int main(void)
 		cmocka_unit_test(survives_a_cut_anywhere),
 		cmocka_unit_test(refuses_an_altered_byte_anywhere),
 		cmocka_unit_test(moves_an_empty_vm),
+		cmocka_unit_test(moves_devices_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

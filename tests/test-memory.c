@@ -1090,17 +1090,37 @@ static void test_many_region_faults(void **state)
 static void test_region_count(void **state)
 {
 	struct vfm_region *regions = calloc(VFM_REGIONS_MAX + 1, sizeof(*regions));
-	const char *const why[] = {"1 to 256 are possible", NULL};
+	const char *const why[] = {"up to 256 are possible", NULL};
 
 	assert_non_null(regions);
-	assert_regions_refused(regions, 0, why);
 	assert_regions_refused(regions, VFM_REGIONS_MAX + 1, why);
 	free(regions);
+}
+
+/* Devices that move alone. */
+static void test_no_region(void **state)
+{
+	struct memory_batch *batch = malloc(sizeof(*batch));
+	struct vfm_error error = {0};
+	struct memory *memory;
+
+	assert_non_null(batch);
+	assert_int_equal(memory_new(NULL, 0, &memory, &error), 0);
+	assert_int_equal(memory_total_pages(memory), 0);
+	memory_mark_all(memory);
+	memory_mark_gpa(memory, 0, UINT64_MAX);
+	assert_int_equal(memory_dirty_pages(memory), 0);
+	assert_int_equal(memory_unsure_pages(memory), 0);
+	memory_rewind(memory);
+	assert_false(memory_next(memory, batch, 1 << 20));
+	memory_free(memory);
+	free(batch);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_no_region),
 		cmocka_unit_test(test_regions),
 		cmocka_unit_test(test_region_faults),
 		cmocka_unit_test(test_many_region_faults),

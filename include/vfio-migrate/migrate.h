@@ -197,7 +197,8 @@ struct vfm_destination;
 
 /**
  * Make a session for a VM. @regions (@count of them) are copied; the memory itself is borrowed
- * until the session is freed. @ops is copied, @opaque is handed back in every call.
+ * until the session is freed. @count 0: devices move alone, without memory. @ops is copied, @opaque
+ * is handed back in every call.
  * Errors: EINVAL (an option, a region that is empty, unaligned or overlaps another), ENOMEM.
  */
 int vfm_source_new(const struct vfm_region *regions, unsigned count, const struct vfm_vm_ops *ops,

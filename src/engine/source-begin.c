@@ -162,7 +162,7 @@ static int start_tracking(struct session *s)
 	memory_mark_all(s->memory);
 	r = workers_run(s, job_log_start, 0);
 	for (unsigned i = 0; i < s->device_count && !r; i++)
-		if (!s->workers[i]->log_on)
+		if (!s->workers[i]->log_on && memory_region_count(s->memory))
 			session_log(s, VFM_LOG_WARN,
 				    "device %s does not track its writes: all memory counts as dirty",
 				    s->workers[i]->device->info.name);

@@ -587,7 +587,7 @@ int job_log_start(struct worker *w)
 	unsigned count = memory_region_count(m);
 	struct device_range ranges[VFM_REGIONS_MAX];
 
-	if (!device_has_log(w->device))
+	if (!count || !device_has_log(w->device))
 		return 0;
 	for (unsigned i = 0; i < count; i++)
 		ranges[i] = (struct device_range){ memory_region(m, i)->gpa,

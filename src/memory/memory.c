@@ -93,8 +93,8 @@ static int check_regions(const struct vfm_region *regions, unsigned count, struc
 {
 	struct faults faults = {0};
 
-	if (count == 0 || count > VFM_REGIONS_MAX)
-		return error_set(error, EINVAL, "%u memory regions given, 1 to %u are possible",
+	if (count > VFM_REGIONS_MAX)
+		return error_set(error, EINVAL, "%u memory regions given, up to %u are possible",
 				 count, VFM_REGIONS_MAX);
 	for (unsigned i = 0; i < count; i++) {
 		check_region(&regions[i], i, &faults);
@@ -130,7 +130,7 @@ static void sort_in(struct memory *memory, unsigned index)
 
 static int memory_init(struct memory *memory, const struct vfm_region *regions, unsigned count)
 {
-	uint64_t longest = 0;
+	uint64_t longest = 1; /* devices alone have no region, and nobody need know */
 
 	memory->count = count;
 	for (unsigned i = 0; i < count; i++) {

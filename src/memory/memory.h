@@ -30,7 +30,7 @@
 
 struct memory;
 
-/* Checks the regions (see vfm_source_new) and copies them. @error gets every fault, not the first
+/* Checks the regions (see vfm_source_new) and copies them; there may be none. @error gets every fault, not the first
  * alone. -EINVAL, -ENOMEM. */
 int memory_new(const struct vfm_region *regions, unsigned count, struct memory **memory,
 	       struct vfm_error *error);

@@ -70,6 +70,10 @@ int vfm_device_get_info(struct vfm_device *device, struct vfm_device_info *info)
 /** Ask the device for its present state. */
 int vfm_device_get_state(struct vfm_device *device, enum vfm_state *state);
 
+/** The bytes that a saving session begun now would give, VFM_SIZE_UNKNOWN where it cannot tell: an
+ *  estimate that can grow, never a limit. For some drivers it is a round trip to the hardware. */
+int vfm_device_get_stop_copy_size(struct vfm_device *device, uint64_t *bytes);
+
 /**
  * Bring the device to @target on the shortest allowed path. On failure: the device's own recover
  * state is tried, then a reset, and @error (may be NULL) tells which arc failed with what errno.

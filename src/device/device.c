@@ -172,6 +172,14 @@ VFM_API int vfm_device_get_state(struct vfm_device *device, enum vfm_state *stat
 	return ret;
 }
 
+VFM_API int vfm_device_get_stop_copy_size(struct vfm_device *device, uint64_t *bytes)
+{
+	*bytes = VFM_SIZE_UNKNOWN;
+	if (!device->info.mig_flags || !device->ops->stop_copy_size)
+		return 0;
+	return device->ops->stop_copy_size(device, bytes);
+}
+
 VFM_API int vfm_device_set_state(struct vfm_device *device, enum vfm_state target,
 				 struct vfm_error *error)
 {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <vfio-migrate/identity.h>
 #include "base/compiler.h"
 #include "engine/destination.h"
 #include "engine/greeter.h"
@@ -122,6 +123,31 @@ static const struct wire_device *find_device(const struct wire_describe *d, cons
 	return NULL;
 }
 
+#define REASONS_MAX 16 /* of one device; there are not that many ways to differ */
+
+/* A peer tells less of its device than ours knows: what is not told is not known. */
+static void compare_identity(struct worker *w, const struct wire_device *there,
+			     struct wire_answer *answer)
+{
+	struct vfm_identity from = {
+		.size = sizeof(from),
+		.mig_flags = there->mig_flags,
+		.pci_vendor = there->pci_vendor,
+		.pci_device = there->pci_device,
+		.pci_subsystem_vendor = there->pci_subsystem_vendor,
+		.pci_subsystem = there->pci_subsystem,
+	};
+	struct vfm_identity to = {.size = sizeof(to)};
+	char lines[REASONS_MAX][VFM_ERROR_TEXT_MAX];
+	int count;
+
+	memcpy(from.backend, there->backend, sizeof(from.backend));
+	vfm_identity_init(&to, w->device);
+	count = vfm_identity_compare(&from, "on the source", &to, "here", lines, REASONS_MAX);
+	for (int i = 0; i < MIN(count, REASONS_MAX); i++)
+		add_reason(answer, "device %s: %.400s", to.name, lines[i]);
+}
+
 static void compare_device(struct worker *w, const struct wire_describe *d,
 			   struct wire_answer *answer)
 {
@@ -133,20 +159,7 @@ static void compare_device(struct worker *w, const struct wire_describe *d,
 		return;
 	}
 	w->peer_precopy = there->mig_flags & VFM_MIG_PRE_COPY;
-	if (strcmp(there->backend, here->backend))
-		add_reason(answer, "device %s: %s on the source, %s here", here->name,
-			   there->backend, here->backend);
-	if (there->pci_vendor != here->pci_vendor || there->pci_device != here->pci_device)
-		add_reason(answer, "device %s: a %04x:%04x on the source, a %04x:%04x here",
-			   here->name, there->pci_vendor, there->pci_device, here->pci_vendor,
-			   here->pci_device);
-	if (there->pci_subsystem_vendor != here->pci_subsystem_vendor ||
-	    there->pci_subsystem != here->pci_subsystem)
-		add_reason(answer, "device %s: subsystem %04x:%04x on the source, %04x:%04x here",
-			   here->name, there->pci_subsystem_vendor, there->pci_subsystem,
-			   here->pci_subsystem_vendor, here->pci_subsystem);
-	if (!device_can(w->device, VFM_MIG_STOP_COPY))
-		add_reason(answer, "device %s: it has no migration support here", here->name);
+	compare_identity(w, there, answer);
 }
 
 static void compare_devices(struct session *s, const struct wire_describe *d,

@@ -4,7 +4,9 @@
 #ifndef CLI_COMMANDS_H
 #define CLI_COMMANDS_H
 
+int blockers_main(int argc, char **argv);
 int demo_main(int argc, char **argv);
+int info_main(int argc, char **argv);
 int migrate_main(int argc, char **argv);
 int replay_main(int argc, char **argv);
 int sim_main(int argc, char **argv); /* sim/ */

@@ -21,6 +21,8 @@ static const struct command {
 	{"sim", sim_main, "be a simulated device (a vfio-user server)"},
 	{"vm", vm_main, "run a guest with devices, or wait for one to come in"},
 	{"migrate", migrate_main, "start, follow, cancel a migration of a running VM"},
+	{"info", info_main, "show what devices are and what a migration would find in them"},
+	{"blockers", blockers_main, "say what stands against migrating devices"},
 	{"replay", replay_main, "decide again on a recorded migration when to switch over"},
 };
 

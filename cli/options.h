@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define OPTIONS_ROWS_MAX 32
-#define OPTIONS_ARGS_MAX 5
+#define OPTIONS_ARGS_MAX 65 /* the devices of a VM, and an address */
 #define OPTION_LIST_MAX  64
 
 enum option_kind {

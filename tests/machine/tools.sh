@@ -1,0 +1,57 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# The tools for devices, on devices of a real kernel.
+# shellcheck source=lib.sh
+. /t/lib.sh
+
+one=10000000-0000-0000-0000-000000000001
+two=10000000-0000-0000-0000-000000000002
+twin=10000000-0000-0000-0000-000000000003
+
+# expect STATUS COMMAND...: its output is in the file out
+expect()
+{
+	local wanted=$1 status=0
+
+	shift
+	"$VFIO_MIGRATE" "$@" >out 2>&1 || status=$?
+	[ "$status" = "$wanted" ] && return
+	cat out
+	fail "vfio-migrate $*: exit status $status, $wanted was due"
+}
+
+said() # TEXT
+{
+	grep -q -F -e "$1" out && return
+	cat out
+	fail "it was not said: $1"
+}
+
+make_mtty $one
+make_mtty $two 2
+make_mtty $twin
+
+echo "---- info"
+expect 0 info $one /sys/bus/mdev/devices/$two
+cat out
+said 'backend          vfio'
+said 'driver           mtty'
+said 'type             mtty-1'
+said 'type             mtty-2'
+said 'migration        STOP_COPY, P2P, PRE_COPY'
+said 'state            RUNNING'
+expect 1 info 10000000-0000-0000-0000-00000000000f
+said 'there is no device'
+for pci in /sys/bus/pci/devices/*; do
+	pci=$(basename "$pci")
+	break
+done
+expect 1 info "$pci"
+cat out
+said 'cannot be opened'
+
+echo "---- blockers"
+expect 0 blockers $one $two
+[ ! -s out ] || fail "there are blockers: $(cat out)"
+expect 1 blockers $one "$pci"
+said "device $pci: "

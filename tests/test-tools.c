@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The tools that work on devices without a VM, against simulated devices in processes of their own. */
+#include <json-c/json.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "cli/field.h"
+#include "cli/process.h"
+#include "tests/program.h"
+
+#define WAIT_MS 60000
+#define SIMS    4
+
+static struct program_run run;
+static char dir[64];
+static struct process sims[SIMS];
+
+static void path_of(char path[128], const char *format, ...) PRINTF(2, 3);
+static void path_of(char path[128], const char *format, ...)
+{
+	char name[64];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(name, sizeof(name), format, args);
+	va_end(args);
+	snprintf(path, 128, "%s/%s", dir, name);
+}
+
+static int make_dir(void **state)
+{
+	strcpy(dir, "/tmp/test-tools-XXXXXX");
+	memset(sims, 0, sizeof(sims));
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int stop_all(void **state)
+{
+	char command[128];
+
+	for (int i = 0; i < SIMS; i++)
+		process_stop(&sims[i], 5000);
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	return system(command);
+}
+
+/* A device at DIR/simN, with up to one more option. */
+static void start_sim(int i, const char *option)
+{
+	char socket[160], path[128], log[128];
+	char *argv[] = {getenv("VFIO_MIGRATE"), (char[]){"sim"}, socket,
+			(char[]){"--state-size=300K"}, (char *)option, NULL};
+	uint64_t deadline = clock_after(WAIT_MS * NS_PER_MSEC);
+
+	path_of(path, "sim%d", i);
+	path_of(log, "sim%d.log", i);
+	snprintf(socket, sizeof(socket), "--socket=%s", path);
+	assert_int_equal(process_spawn(&sims[i], "sim", log, argv), 0);
+	while (!process_said(&sims[i], "listening on ")) {
+		assert_true(clock_ns() < deadline);
+		assert_int_not_equal(process_wait(&sims[i], 5), 0);
+	}
+}
+
+static void expect(int status, const char *format, ...) PRINTF(2, 3);
+
+/* Run the program; "@" stands for the directory. Its exit status is wanted to be @status. */
+static void expect(int status, const char *format, ...)
+{
+	char text[1024], args[2048];
+	size_t used = 0;
+	va_list list;
+
+	va_start(list, format);
+	vsnprintf(text, sizeof(text), format, list);
+	va_end(list);
+	for (const char *at = text; *at; at++)
+		used += (size_t)snprintf(args + used, sizeof(args) - used, "%s",
+					 *at == '@' ? dir : (char[]){*at, '\0'});
+	program_run(&run, args, WAIT_MS);
+	if (run.status != status)
+		print_error("%s: status %d:\n%s", args, run.status, run.output);
+	assert_int_equal(run.status, status);
+}
+
+static void expect_said(const char *text)
+{
+	if (!strstr(run.output, text))
+		print_error("\"%s\" is not in:\n%s", text, run.output);
+	assert_non_null(strstr(run.output, text));
+}
+
+static unsigned lines_said(void)
+{
+	unsigned lines = 0;
+
+	for (const char *at = run.output; (at = strchr(at, '\n')); at++)
+		lines++;
+	return lines;
+}
+
+/* ---- info ---- */
+
+static void info_tells_all_there_is(void **state)
+{
+	struct json_object *all, *first, *last;
+	char path[128];
+
+	start_sim(0, NULL);
+	start_sim(1, "--migration=none");
+	expect(0, "info @/sim0 unix:@/sim1");
+	expect_said("STOP_COPY, P2P, PRE_COPY");
+	expect_said("state            RUNNING");
+	expect_said("stop-copy size   30");
+	expect_said("dirty tracker    device");
+	expect_said("cannot migrate   its server does not offer migration");
+	path_of(path, "json");
+	expect(1, "info -q --json=@/json @/sim0 @/sim1 @/none");
+	assert_string_equal(run.output, "");
+	all = json_object_from_file(path);
+	assert_non_null(all);
+	assert_int_equal(json_object_array_length(field_find(all, "devices")), 3);
+	first = json_object_array_get_idx(field_find(all, "devices"), 0);
+	assert_string_equal(field_text(first, "state", ""), "RUNNING");
+	assert_string_equal(field_text(first, "dirty_tracker", ""), "device");
+	assert_true(field_u64(first, "stop_copy_bytes", 0) >= 300 << 10);
+	assert_true(field_true(first, "can_migrate"));
+	last = json_object_array_get_idx(field_find(all, "devices"), 2);
+	assert_false(field_true(last, "opened"));
+	assert_non_null(strstr(field_text(last, "reason", ""), "is its server running?"));
+	json_object_put(all);
+}
+
+static void info_knows_what_is_not_known(void **state)
+{
+	start_sim(0, "--no-extension");
+	expect(0, "info @/sim0");
+	expect_said("stop-copy size   not known");
+	expect_said("migration        STOP_COPY, PRE_COPY\n");
+}
+
+static void info_says_why_nothing_opens(void **state)
+{
+	expect(1, "info 0000:7f:1f.7");
+	expect_said("0000:7f:1f.7\n");
+	expect_said("there is no device ");
+	expect(1, "info 00000000-0000-0000-0000-000000000000");
+	expect_said("there is no device ");
+}
+
+/* ---- blockers ---- */
+
+static void blockers_judge_together(void **state)
+{
+	start_sim(0, NULL);
+	start_sim(1, "--personality=hisi_acc");
+	start_sim(2, "--migration=none");
+	expect(0, "blockers @/sim0");
+	assert_string_equal(run.output, "");
+	expect(0, "blockers @/sim1");
+	assert_string_equal(run.output, "");
+	expect(1, "blockers @/sim0 @/sim1,name=acc");
+	assert_string_equal(run.output, "device acc: it has no P2P states, which it needs beside "
+					"other devices\n");
+	expect(1, "blockers @/sim0,name=a @/sim1,name=b @/sim2,name=c @/nowhere,name=d");
+	assert_int_equal(lines_said(), 3);
+	expect_said("device b: it has no P2P states");
+	expect_said("device c: it has no migration support: its server does not offer migration\n");
+	expect_said("device d: No such file or directory: is its server running?\n");
+	expect(1, "blockers -q @/sim2");
+	assert_string_equal(run.output, "");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, stop_all)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(info_tells_all_there_is),
+		TEST(info_knows_what_is_not_known),
+		TEST(info_says_why_nothing_opens),
+		TEST(blockers_judge_together),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

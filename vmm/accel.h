@@ -17,8 +17,9 @@ struct accel_ops {
 	int (*create)(struct vmm *vm, char *why);
 	void (*destroy)(struct vmm *vm);
 
-	/* Deliver @eventfd as the interrupt of @device. */
-	int (*connect_irq)(struct vmm *vm, unsigned device, int eventfd);
+	/* Deliver irq.fd of @device as its interrupt. Of INTx: as a level, and signal irq.done when
+	 * the guest has dealt with it. */
+	int (*connect_irq)(struct vmm *vm, unsigned device);
 
 	int (*run)(struct vmm *vm);
 	/* After return no vCPU stores to memory, and no access to a device is half done. */

@@ -1,164 +1,212 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Connecting the devices: guest memory is mapped for their servers, BARs get their windows, the
- * first MSI-X vector its eventfd. All of it happens before the guest or a migration starts, since
- * a server may refuse set-up in later states.
+ * Connecting the devices: guest memory is mapped for them, BARs get their windows, one interrupt its
+ * eventfd. All of it happens before the guest or a migration starts, since a server may refuse
+ * set-up in later states.
  *
- * Windows lie between 3 GiB and the local APIC, in the order of the devices and BARs, each at a
- * multiple of its size: both sides of a migration come to the same addresses, and compare them.
- * The guest is told its interrupts by the VMM; it does not program the MSI-X table.
+ * Windows lie between 3 GiB and the I/O APIC, those of I/O ports from 0xc000 on, in the order of the
+ * devices and BARs, each at a multiple of its size: both sides of a migration come to the same
+ * addresses, and compare them. What a device offers for it is mapped into the guest, but for the
+ * pages of its MSI-X table; the rest is trapped. Parts that are mapped stay reachable when the guest
+ * switches off memory decoding.
+ *
+ * Interrupts: the first vector of MSI-X, else of MSI, else INTx, as PCI config space has them. The
+ * guest is told its vector by the VMM; it does not program message interrupts.
+ *
+ * A device that is found in a state in which another VMM left it, in RESUMING above all, is reset.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include "base/checked.h"
-#include "base/clock.h"
+#include "sim/regs.h"
 #include "vmm/accel.h"
-#include "vmm/vm.h"
+#include "vmm/attach.h"
 
 #define WINDOWS_START 0xc0000000ull
 #define WINDOWS_END   0xfe000000ull
-#define DMA_ACCESS    (VFM_VFIO_USER_DMA_READABLE | VFM_VFIO_USER_DMA_WRITEABLE)
+#define PORTS_START   0xc000u
+#define PORTS_END     0x10000u
+#define PORTS_MIN     8u
 #define ACCESS        (VFM_REGION_INFO_READ | VFM_REGION_INFO_WRITE)
-#define SERVER_NS     (5 * NS_PER_SEC) /* for a server that was started together with us */
-#define RETRY_NS      (20 * NS_PER_MSEC)
+#define CLASS_SERIAL  0x070002u /* 16550-compatible serial controller */
+#define MSIX_TABLE    4u        /* offset in the capability */
+#define MSIX_ENTRY    16u
+#define MSIX_SIZE     0x7ffu    /* of its control word: entries - 1 */
 
-static int blame(const struct vmm_device *d, char *why, int error, const char *what)
+int attach_blame(const struct vmm_device *d, char *why, int error, const char *what)
 {
 	snprintf(why, VMM_WHY_MAX, "device %s: %.100s: %s", d->name, what, strerror(-error));
 	return error;
 }
 
-static void on_log(void *opaque, enum vfm_log_level level, const char *line)
+/* ---- windows ---- */
+
+static uint64_t behind_last(const struct vmm *vm, bool io)
 {
-	struct vmm_device *d = opaque;
-
-	vmm_log(d->vm, level, "device %s: %s", d->name, line);
-}
-
-static void on_lost(void *opaque, const char *why)
-{
-	struct vmm_device *d = opaque;
-
-	__atomic_store_n(&d->lost, true, __ATOMIC_RELAXED);
-	vmm_log(d->vm, VFM_LOG_ERROR, "device %s: lost: %s", d->name, why);
-	vmm_notice(d->vm, VMM_NOTICE_LOST);
-}
-
-static bool absent(int ret)
-{
-	return ret == -ENOENT || ret == -ECONNREFUSED;
-}
-
-/* The signals that end us are blocked until the main loop takes them. */
-static bool told_to_end(void)
-{
-	sigset_t pending;
-
-	return sigpending(&pending) == 0 &&
-	       (sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1 ||
-		sigismember(&pending, SIGHUP) == 1);
-}
-
-static int connect_server(struct vmm_device *d, const char *path, char *why)
-{
-	struct vfm_vfio_user_options options = {
-		.size = sizeof(options), .opaque = d, .log = on_log, .lost = on_lost};
-	const struct timespec pause = {.tv_nsec = RETRY_NS};
-	char reason[VFM_VFIO_USER_WHY_MAX] = "";
-	uint64_t deadline = clock_after(SERVER_NS);
-	int ret;
-
-	for (;;) {
-		ret = vfm_vfio_user_connect_path(path, &options, &d->client, reason,
-						 sizeof(reason));
-		if (!absent(ret) || clock_ns() > deadline || told_to_end())
-			break;
-		nanosleep(&pause, NULL);
-	}
-	if (ret < 0)
-		snprintf(why, VMM_WHY_MAX, "device %s: %.150s%s", d->name,
-			 reason[0] ? reason : strerror(-ret),
-			 absent(ret) ? ": is its server running?" : "");
-	return ret;
-}
-
-static int map_memory(struct vmm *vm, struct vmm_device *d, char *why)
-{
+	uint64_t end = io ? PORTS_START : WINDOWS_START;
 	unsigned i;
-	int ret;
 
-	for (i = 0; i < vm->memory.count; i++) {
-		const struct vfm_region *r = &vm->memory.region[i];
+	for (i = 0; i < vm->windows; i++)
+		if (vm->window[i].io == io)
+			end = vm->window[i].gpa + vm->window[i].size;
+	return end;
+}
 
-		ret = vfm_vfio_user_dma_map(d->client, r->gpa, r->size,
-					    DMA_ACCESS, vm->memory.fd, vm->memory.offset[i]);
-		if (ret < 0)
-			return blame(d, why, ret, "mapping guest memory");
-	}
+/* The next free window of w->size bytes, at a multiple of a power of two that holds it. */
+static int place(struct vmm *vm, struct vmm_window *w)
+{
+	uint64_t align = w->io ? PORTS_MIN : GUEST_PAGE, end = w->io ? PORTS_END : WINDOWS_END;
+
+	while (align < w->size && align < end)
+		align *= 2;
+	if (!checked_align_up(behind_last(vm, w->io), align, &w->gpa) ||
+	    !range_within(w->gpa, w->size, end))
+		return -ENOSPC;
+	pci_place_bar(&vm->device[w->device], w->bar, w->gpa, align);
 	return 0;
 }
 
-/* The next free window of @size bytes, a power of two or made one. */
-static int place(struct vmm *vm, uint64_t size, uint64_t *gpa)
+static void map_part(struct vmm *vm, const struct vmm_window *w, const struct attach_region *r,
+		     uint64_t start, uint64_t end)
 {
-	uint64_t start = WINDOWS_START, align = GUEST_PAGE;
+	int access = (r->flags & VFM_REGION_INFO_READ ? PROT_READ : 0) |
+		     (r->flags & VFM_REGION_INFO_WRITE ? PROT_WRITE : 0);
+	struct vmm_mapping m = {.gpa = w->gpa + start, .size = end - start};
 
-	if (vm->windows)
-		start = vm->window[vm->windows - 1].gpa + vm->window[vm->windows - 1].size;
-	while (align < size && align < WINDOWS_END)
-		align *= 2;
-	if (!checked_align_up(start, align, gpa) || !range_within(*gpa, size, WINDOWS_END))
-		return -ENOSPC;
-	return 0;
+	if (start >= end || end > w->size || vm->mappings == VMM_MAPPINGS_MAX ||
+	    (start | end | r->offset) % GUEST_PAGE)
+		return;
+	m.host = mmap(NULL, m.size, access, MAP_SHARED, r->fd, (off_t)(r->offset + start));
+	if (m.host == MAP_FAILED)
+		vmm_log(vm, VFM_LOG_WARN, "device %s: BAR %u cannot be mapped, and is trapped: %s",
+			vm->device[w->device].name, w->bar, strerror(errno));
+	else
+		vm->mapping[vm->mappings++] = m;
+}
+
+/* Where the MSI-X table is in @bar; empty: not there. */
+static void find_table(struct vmm_device *d, unsigned bar, uint64_t *start, uint64_t *end)
+{
+	unsigned cap = pci_find_cap(d, PCI_CAP_MSIX);
+	const uint8_t *at = d->pci.shadow + cap;
+	uint32_t table;
+
+	*start = *end = 0;
+	if (!cap)
+		return;
+	memcpy(&table, at + MSIX_TABLE, sizeof(table));
+	if ((table & 7) != bar)
+		return;
+	*start = align_down(table & ~7u, GUEST_PAGE);
+	*end = (table & ~7u) + (((at[2] | at[3] << 8) & MSIX_SIZE) + 1) * MSIX_ENTRY;
+	*end = div_round_up(*end, GUEST_PAGE) * GUEST_PAGE;
+}
+
+static void map_areas(struct vmm *vm, const struct vmm_window *w, const struct attach_region *r)
+{
+	uint64_t table, table_end, start, end;
+	unsigned i;
+
+	find_table(&vm->device[w->device], w->bar, &table, &table_end);
+	for (i = 0; i < r->areas; i++) {
+		start = r->area[i].offset;
+		if (!checked_add_u64(start, r->area[i].size, &end))
+			continue;
+		map_part(vm, w, r, start, table_end ? MIN(end, table) : end);
+		if (table_end)
+			map_part(vm, w, r, MAX(start, table_end), end);
+	}
 }
 
 static int add_window(struct vmm *vm, unsigned device, unsigned bar, char *why)
 {
-	struct vfm_vfio_user_region r = {.size = sizeof(r)};
 	struct vmm_device *d = &vm->device[device];
-	struct vmm_window w = {.device = device, .bar = bar};
+	struct vmm_window w = {.device = device, .bar = bar, .io = pci_bar_is_io(d, bar)};
+	struct attach_region r;
 	int ret;
 
-	ret = vfm_vfio_user_get_region(d->client, bar, &r);
+	ret = d->attach->get_region(d, bar, &r);
 	if (ret < 0)
-		return blame(d, why, ret, "asking for its BARs");
-	w.size = r.bytes;
-	if (!(r.flags & ACCESS))
-		w.size = 0;
-	vfm_vfio_user_region_clear(&r);
-	if (!w.size)
-		return 0;
-	ret = place(vm, w.size, &w.gpa);
-	if (ret < 0)
-		return blame(d, why, ret, "placing its BARs");
-	vm->window[vm->windows++] = w;
-	if (bar == 0)
-		vm->params.device[device].bar0 = w.gpa;
-	return 0;
+		return attach_blame(d, why, ret, "asking for its BARs");
+	w.size = r.flags & ACCESS ? r.bytes : 0;
+	if (w.size) {
+		ret = place(vm, &w);
+		if (ret < 0)
+			attach_blame(d, why, ret, "placing its BARs");
+		else
+			vm->window[vm->windows++] = w;
+		if (!ret && r.fd >= 0 && !w.io)
+			map_areas(vm, &w, &r);
+		if (!ret && bar == 0)
+			vm->params.device[device].bar0 = w.gpa;
+	}
+	if (r.fd >= 0)
+		close(r.fd);
+	return ret;
 }
 
 static int add_windows(struct vmm *vm, unsigned device, char *why)
 {
-	struct vfm_vfio_user_device info = {.size = sizeof(info)};
 	struct vmm_device *d = &vm->device[device];
-	unsigned bar, bars;
+	uint32_t regions, irqs, bar;
 	int ret;
 
-	ret = vfm_vfio_user_get_device(d->client, &info);
+	ret = d->attach->get_info(d, &regions, &irqs);
 	if (ret < 0)
-		return blame(d, why, ret, "asking what it is");
-	bars = MIN(info.num_regions, VMM_BARS_MAX);
-	for (bar = 0; bar < bars; bar++) {
+		return attach_blame(d, why, ret, "asking what it is");
+	if (regions > VFM_PCI_CONFIG_REGION)
+		ret = pci_attach(d);
+	if (ret < 0)
+		return attach_blame(d, why, ret, "reading its PCI config space");
+	for (bar = 0; bar < regions && bar < VMM_BARS_MAX; bar++) {
 		ret = add_window(vm, device, bar, why);
 		if (ret < 0)
 			return ret;
 	}
 	return 0;
+}
+
+/* ---- devices ---- */
+
+/* Which driver in the guest deals with it. */
+static uint32_t choose_driver(const struct vmm_device *d)
+{
+	const uint8_t *config = d->pci.shadow;
+	uint32_t class;
+
+	if (!d->pci.present)
+		return GUEST_DRIVER_SIM;
+	memcpy(&class, config + PCI_CLASS, sizeof(class));
+	if (class >> 8 == CLASS_SERIAL)
+		return GUEST_DRIVER_UART;
+	return (config[0] | config[1] << 8) == SIM_PCI_VENDOR ? GUEST_DRIVER_SIM
+							       : GUEST_DRIVER_NONE;
+}
+
+/* What another VMM left behind is nobody's any more. */
+static int make_usable(struct vmm *vm, struct vmm_device *d, char *why)
+{
+	enum vfm_state state;
+	int ret;
+
+	ret = vfm_device_get_state(d->device, &state);
+	if (ret < 0 || state == VFM_STATE_RUNNING)
+		return ret < 0 ? attach_blame(d, why, ret, "asking for its state") : 0;
+	vmm_log(vm, VFM_LOG_WARN, "device %s: found in %s, where somebody left it: reset", d->name,
+		vfm_state_name(state));
+	ret = vfm_device_reset(d->device);
+	return ret < 0 ? attach_blame(d, why, ret, "resetting it") : 0;
+}
+
+static bool can_migrate(struct vfm_device *device)
+{
+	struct vfm_device_info info = {.size = sizeof(info)};
+
+	return vfm_device_get_info(device, &info) == 0 && info.mig_flags;
 }
 
 static int attach(struct vmm *vm, unsigned i, char *why)
@@ -168,18 +216,26 @@ static int attach(struct vmm *vm, unsigned i, char *why)
 	int ret;
 
 	d->vm = vm;
-	d->irq = -1;
+	d->attach = config->attach;
+	d->irq.fd = d->irq.done = -1;
 	memcpy(d->name, config->name, sizeof(d->name));
 	vm->devices = i + 1;
-	ret = connect_server(d, config->socket, why);
-	if (!ret)
-		ret = add_windows(vm, i, why);
-	if (!ret)
-		ret = map_memory(vm, d, why);
+	ret = d->attach->open(d, config->address, why);
 	if (ret < 0)
 		return ret;
-	ret = vfm_device_new_vfio_user(d->client, d->name, &d->device);
-	return ret < 0 ? blame(d, why, ret, "reading its migration features") : 0;
+	ret = d->attach->new_device(d, &d->device);
+	if (ret < 0)
+		return attach_blame(d, why, ret, "reading its migration features");
+	if (can_migrate(d->device))
+		ret = make_usable(vm, d, why);
+	if (!ret)
+		ret = add_windows(vm, i, why);
+	if (ret < 0)
+		return ret;
+	vm->params.device[i].driver = choose_driver(d);
+	vm->params.device[i].devfn = pci_devfn(i);
+	ret = d->attach->map_memory(d);
+	return ret < 0 ? attach_blame(d, why, ret, "mapping guest memory") : 0;
 }
 
 int attach_devices(struct vmm *vm, char *why)
@@ -195,50 +251,115 @@ int attach_devices(struct vmm *vm, char *why)
 	return 0;
 }
 
+/* ---- interrupts ---- */
+
+static bool has_irq(struct vmm_device *d, unsigned index)
+{
+	uint32_t flags, count;
+
+	return d->attach->get_irq(d, index, &flags, &count) == 0 && count;
+}
+
+static bool is_in_config(const struct vmm_device *d, unsigned index)
+{
+	switch (index) {
+	case VFM_PCI_MSIX_IRQ:
+		return !d->pci.present || pci_find_cap(d, PCI_CAP_MSIX);
+	case VFM_PCI_MSI_IRQ:
+		return pci_find_cap(d, PCI_CAP_MSI);
+	default:
+		return d->pci.present && d->pci.shadow[PCI_IRQ_PIN];
+	}
+}
+
+/* -ENODEV: it has none, or not the one that was asked for. */
+static int choose_irq(struct vmm_device *d, enum vmm_irq_choice choice)
+{
+	static const unsigned order[] = {VFM_PCI_MSIX_IRQ, VFM_PCI_MSI_IRQ, VFM_PCI_INTX_IRQ};
+	static const unsigned forced[] = {[VMM_IRQ_INTX] = VFM_PCI_INTX_IRQ,
+					  [VMM_IRQ_MSI] = VFM_PCI_MSI_IRQ,
+					  [VMM_IRQ_MSIX] = VFM_PCI_MSIX_IRQ};
+	unsigned i;
+
+	if (choice != VMM_IRQ_BEST) {
+		d->irq.index = forced[choice];
+		return has_irq(d, d->irq.index) ? 0 : -ENODEV;
+	}
+	for (i = 0; i < ARRAY_SIZE(order); i++)
+		if (is_in_config(d, order[i]) && has_irq(d, order[i])) {
+			d->irq.index = order[i];
+			return 0;
+		}
+	return -ENODEV;
+}
+
+static int make_eventfds(struct vmm_irq *irq)
+{
+	irq->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (irq->fd >= 0 && irq->index == VFM_PCI_INTX_IRQ)
+		irq->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return irq->fd < 0 || (irq->index == VFM_PCI_INTX_IRQ && irq->done < 0) ? -errno : 0;
+}
+
 static int attach_irq(struct vmm *vm, unsigned i, char *why)
 {
+	enum vmm_irq_choice choice = vm->config.device[i].irq;
 	struct vmm_device *d = &vm->device[i];
-	uint32_t flags, count;
-	int ret;
+	int ret = choice == VMM_IRQ_NONE ? -ENODEV : choose_irq(d, choice);
 
-	ret = vfm_vfio_user_get_irq(d->client, VFM_PCI_MSIX_IRQ, &flags, &count);
-	if (ret < 0 || !count)
-		return 0; /* a device without MSI-X: the guest polls */
-	d->irq = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (d->irq < 0)
-		return blame(d, why, -errno, "making an eventfd");
-	ret = vm->accel->connect_irq(vm, i, d->irq);
+	d->irq.index = ret ? VFM_PCI_NUM_IRQS : d->irq.index;
+	if (ret && (choice == VMM_IRQ_BEST || choice == VMM_IRQ_NONE))
+		return 0; /* the guest polls */
+	if (ret)
+		return attach_blame(d, why, ret, "the interrupt that irq= asks for");
+	ret = make_eventfds(&d->irq);
 	if (ret < 0)
-		return blame(d, why, ret, "connecting its interrupt to the guest");
-	ret = vfm_vfio_user_set_irq_fds(d->client, VFM_PCI_MSIX_IRQ,
-					VFM_IRQ_SET_ACTION_TRIGGER, 0, 1, &d->irq);
-	return ret < 0 ? blame(d, why, ret, "connecting its interrupt") : 0;
+		return attach_blame(d, why, ret, "making an eventfd");
+	if (d->irq.index == VFM_PCI_INTX_IRQ)
+		vm->params.device[i].pin = pci_pin(i);
+	ret = vm->accel->connect_irq(vm, i);
+	if (ret < 0)
+		return attach_blame(d, why, ret, "connecting its interrupt to the guest");
+	ret = d->attach->set_irq(d, d->irq.index, d->irq.fd);
+	return ret < 0 ? attach_blame(d, why, ret, "connecting its interrupt") : 0;
 }
 
 int attach_irqs(struct vmm *vm, char *why)
 {
 	unsigned i;
-	int ret;
+	int ret = 0;
 
-	for (i = 0; i < vm->devices; i++) {
+	for (i = 0; i < vm->devices && !ret; i++) {
 		ret = attach_irq(vm, i, why);
-		if (ret < 0)
-			return ret;
+		if (!ret && (ret = pci_power_on(vm, i)) < 0)
+			attach_blame(&vm->device[i], why, ret, "switching it on");
 	}
-	return 0;
+	return ret < 0 ? ret : intx_start(vm, why);
+}
+
+/* ---- the end ---- */
+
+static void detach(struct vmm_device *d)
+{
+	vfm_device_free(d->device);
+	if (d->attach)
+		d->attach->close(d);
+	if (d->irq.fd >= 0)
+		close(d->irq.fd);
+	if (d->irq.done >= 0)
+		close(d->irq.done);
 }
 
 void attach_free(struct vmm *vm)
 {
 	unsigned i;
 
-	for (i = 0; i < vm->devices; i++) {
-		struct vmm_device *d = &vm->device[i];
-
-		vfm_device_free(d->device);
-		vfm_vfio_user_free(d->client);
-		if (d->irq >= 0)
-			close(d->irq);
-	}
-	vm->devices = 0;
+	intx_stop(vm);
+	for (i = 0; i < vm->mappings; i++)
+		munmap(vm->mapping[i].host, vm->mapping[i].size);
+	for (i = 0; i < vm->devices; i++)
+		detach(&vm->device[i]);
+	vm->mappings = vm->devices = 0;
+	vfm_vfio_space_free(vm->space);
+	vm->space = NULL;
 }

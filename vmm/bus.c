@@ -1,23 +1,31 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Where a vCPU's access goes when it is not memory: to the window of a device, to the serial port,
- * or nowhere. Called on vCPU threads, several at a time. A device whose server is lost reads as
+ * to PCI config space, or nowhere. Called on vCPU threads, several at a time. A device whose server is lost reads as
  * ones, as a PCI device that was pulled out does.
  */
 #include <string.h>
-#include "vmm/vm.h"
+#include "vmm/attach.h"
 
 #define PORT_SERIAL_END (GUEST_SERIAL_PORT + 8)
 
-static const struct vmm_window *find(struct vmm *vm, uint64_t gpa, unsigned len)
+/* The guest has switched the window on: see pci.c. */
+static bool is_open(const struct vmm_device *d, bool io)
+{
+	return __atomic_load_n(&d->pci.command, __ATOMIC_ACQUIRE) &
+	       (io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY);
+}
+
+static const struct vmm_window *find(struct vmm *vm, bool io, uint64_t at, unsigned len)
 {
 	unsigned i;
 
 	for (i = 0; i < vm->windows; i++) {
 		const struct vmm_window *w = &vm->window[i];
 
-		if (gpa >= w->gpa && gpa - w->gpa < w->size && len <= w->size - (gpa - w->gpa))
-			return w;
+		if (w->io == io && at >= w->gpa && at - w->gpa < w->size &&
+		    len <= w->size - (at - w->gpa))
+			return is_open(&vm->device[w->device], io) ? w : NULL;
 	}
 	return NULL;
 }
@@ -30,48 +38,62 @@ static void lost(struct vmm *vm, struct vmm_device *d, int error)
 	vmm_notice(vm, VMM_NOTICE_LOST);
 }
 
-void bus_read(struct vmm *vm, uint64_t gpa, void *data, unsigned len)
+static void read_window(struct vmm *vm, bool io, uint64_t at, void *data, unsigned len)
 {
-	const struct vmm_window *w = find(vm, gpa, len);
+	const struct vmm_window *w = find(vm, io, at, len);
 	int ret;
 
 	memset(data, 0xff, len);
 	if (!w)
 		return;
-	ret = vfm_vfio_user_region_read(vm->device[w->device].client, w->bar, gpa - w->gpa, data,
-					len);
+	ret = attach_read(&vm->device[w->device], w->bar, at - w->gpa, data, len);
 	if (ret < 0) {
 		memset(data, 0xff, len);
 		lost(vm, &vm->device[w->device], ret);
 	}
 }
 
-void bus_write(struct vmm *vm, uint64_t gpa, const void *data, unsigned len)
+static void write_window(struct vmm *vm, bool io, uint64_t at, const void *data, unsigned len)
 {
-	const struct vmm_window *w = find(vm, gpa, len);
+	const struct vmm_window *w = find(vm, io, at, len);
 	int ret;
 
 	if (!w)
 		return;
-	ret = vfm_vfio_user_region_write(vm->device[w->device].client, w->bar, gpa - w->gpa, data,
-					 len);
+	ret = attach_write(&vm->device[w->device], w->bar, at - w->gpa, data, len);
 	if (ret < 0)
 		lost(vm, &vm->device[w->device], ret);
+}
+
+void bus_read(struct vmm *vm, uint64_t gpa, void *data, unsigned len)
+{
+	read_window(vm, false, gpa, data, len);
+}
+
+void bus_write(struct vmm *vm, uint64_t gpa, const void *data, unsigned len)
+{
+	write_window(vm, false, gpa, data, len);
 }
 
 void bus_port_read(struct vmm *vm, uint16_t port, void *data, unsigned len)
 {
 	memset(data, 0xff, len);
-	if (len == 1 && port >= GUEST_SERIAL_PORT && port < PORT_SERIAL_END)
-		*(uint8_t *)data = serial_read(&vm->serial, port - GUEST_SERIAL_PORT);
+	if (port >= GUEST_SERIAL_PORT && port < PORT_SERIAL_END) {
+		if (len == 1)
+			*(uint8_t *)data = serial_read(&vm->serial, port - GUEST_SERIAL_PORT);
+	} else if (!pci_port_read(vm, port, data, len)) {
+		read_window(vm, true, port, data, len);
+	}
 }
 
 void bus_port_write(struct vmm *vm, uint16_t port, const void *data, unsigned len)
 {
-	if (len != 1)
-		return;
-	if (port >= GUEST_SERIAL_PORT && port < PORT_SERIAL_END)
-		serial_write(vm, port - GUEST_SERIAL_PORT, *(const uint8_t *)data);
-	else if (port == GUEST_PANIC_PORT)
+	if (port >= GUEST_SERIAL_PORT && port < PORT_SERIAL_END) {
+		if (len == 1)
+			serial_write(vm, port - GUEST_SERIAL_PORT, *(const uint8_t *)data);
+	} else if (port == GUEST_PANIC_PORT && len == 1) {
 		vmm_notice(vm, VMM_NOTICE_PANIC);
+	} else if (!pci_port_write(vm, port, data, len)) {
+		write_window(vm, true, port, data, len);
+	}
 }

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * --verify: what a stopped VM looks like, so that source and destination can be compared. Memory is
- * hashed here; each device hashes its own memory on command, through its registers as any driver
- * would. The library measures the time that this takes and leaves it out of the downtime.
+ * hashed here; each simulated device hashes its own memory on command, through its registers as
+ * any driver would. Of a UART what can be read without changing it is hashed here. The library
+ * measures the time that this takes and leaves it out of the downtime.
  */
+#include <errno.h>
 #include <string.h>
 #include <xxhash.h>
 #include "base/clock.h"
 #include "sim/regs.h"
-#include "vmm/vm.h"
+#include "vmm/attach.h"
+
+#define UART_REGISTERS 8u
 
 static uint64_t hash_memory(const struct vmm *vm)
 {
@@ -38,24 +42,61 @@ static uint64_t ring_end(const struct vmm *vm, unsigned i)
 	return ring && producer ? ring[(producer - 1) % d->entries].sequence + 1 : 0;
 }
 
-static int hash_device(struct vmm *vm, unsigned i, struct vmm_inspection *in)
+static int hash_sim(struct vmm *vm, unsigned i, struct vmm_inspection *in)
 {
-	struct vfm_vfio_user *client = vm->device[i].client;
+	struct vmm_device *d = &vm->device[i];
 	uint32_t command = SIM_COMMAND_HASH;
 	int ret;
 
 	in->device[i].ring = ring_end(vm, i);
-	ret = vfm_vfio_user_region_write(client, SIM_BAR_REGS, SIM_REG_COMMAND, &command,
-					 sizeof(command));
+	ret = attach_write(d, SIM_BAR_REGS, SIM_REG_COMMAND, &command, sizeof(command));
 	if (!ret)
-		ret = vfm_vfio_user_region_read(client, SIM_BAR_REGS, SIM_REG_HASH,
-						&in->device[i].hash, sizeof(uint64_t));
+		ret = attach_read(d, SIM_BAR_REGS, SIM_REG_HASH, &in->device[i].hash,
+				  sizeof(uint64_t));
 	if (!ret)
-		ret = vfm_vfio_user_region_read(client, SIM_BAR_REGS, SIM_REG_PRODUCER,
-						&in->device[i].records, sizeof(uint64_t));
+		ret = attach_read(d, SIM_BAR_REGS, SIM_REG_PRODUCER, &in->device[i].records,
+				  sizeof(uint64_t));
 	if (!ret && vm->config.p2p)
 		ret = peers_look(vm, i, &in->device[i].peer);
 	return ret;
+}
+
+/* Register 0 would give a byte away. */
+static int read_uart(struct vmm_device *d, unsigned bar, uint8_t *to)
+{
+	unsigned reg;
+	int ret = 0;
+
+	for (reg = 1; reg < UART_REGISTERS && !ret; reg++)
+		ret = attach_read(d, bar, reg, to + reg, 1);
+	return ret;
+}
+
+static int hash_uart(struct vmm *vm, unsigned i, struct vmm_inspection *in)
+{
+	uint8_t seen[PCI_CONFIG_SIZE + GUEST_UARTS_MAX * UART_REGISTERS] = {0};
+	int ret = pci_read_function(&vm->device[i], 0, seen, PCI_CONFIG_SIZE);
+	unsigned w;
+
+	for (w = 0; w < vm->windows && !ret; w++)
+		if (vm->window[w].device == i && vm->window[w].bar < GUEST_UARTS_MAX)
+			ret = read_uart(&vm->device[i], vm->window[w].bar,
+					seen + PCI_CONFIG_SIZE + vm->window[w].bar * UART_REGISTERS);
+	if (!ret)
+		in->device[i].hash = XXH3_64bits(seen, sizeof(seen));
+	return ret;
+}
+
+static int hash_device(struct vmm *vm, unsigned i, struct vmm_inspection *in)
+{
+	switch (vm->params.device[i].driver) {
+	case GUEST_DRIVER_SIM:
+		return hash_sim(vm, i, in);
+	case GUEST_DRIVER_UART:
+		return hash_uart(vm, i, in);
+	default:
+		return -ENODEV;
+	}
 }
 
 /* A device that cannot be asked is noted, and does not end the migration: the VM may have been

@@ -3,9 +3,10 @@
  * A virtual machine on KVM: memory slots, in-kernel interrupt controllers, device interrupts as
  * irqfds, dirty log.
  *
- * Interrupts. Each device's eventfd is an irqfd on a GSI of its own, above the 24 pins of the
- * I/O APIC, which routes to an MSI for vCPU 0. So an interrupt needs no thread of ours, and one
- * that arrives while the vCPUs stand still waits in the local APIC and travels with it.
+ * Interrupts. Each device's eventfd is an irqfd. A message interrupt has a GSI of its own, above the
+ * 24 pins of the I/O APIC, which routes to an MSI for vCPU 0. So an interrupt needs no thread of
+ * ours, and one that arrives while the vCPUs stand still waits in the local APIC and travels with
+ * it. INTx goes to a pin of the I/O APIC, which devices may share, and KVM tells its end.
  *
  * Dirty log. Where the kernel can clear by hand (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2), reading
  * the log and protecting the pages again are two calls, the second without the pages' lock being
@@ -94,6 +95,26 @@ static int set_slot(struct vmm *vm, unsigned i, uint32_t flags)
 	};
 
 	return ioctl(kvm_of(vm)->fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0 ? -errno : 0;
+}
+
+/* What of the devices' BARs the guest reaches by itself. Nobody logs it: it is no memory. */
+static int add_mappings(struct vmm *vm, char *why)
+{
+	unsigned i;
+
+	for (i = 0; i < vm->mappings; i++) {
+		const struct vmm_mapping *m = &vm->mapping[i];
+		struct kvm_userspace_memory_region slot = {
+			.slot = VMM_RAM_MAX + i,
+			.guest_phys_addr = m->gpa,
+			.memory_size = m->size,
+			.userspace_addr = (uint64_t)(uintptr_t)m->host,
+		};
+
+		if (ioctl(kvm_of(vm)->fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
+			return fail(why, -errno, "KVM does not take a device's BAR");
+	}
+	return 0;
 }
 
 static int add_memory(struct vmm *vm, char *why)
@@ -200,6 +221,8 @@ static int build(struct vmm *vm, char *why)
 	choose_dirty_log(kvm);
 	choose_xsave(kvm);
 	ret = add_memory(vm, why);
+	if (!ret)
+		ret = add_mappings(vm, why);
 	if (!ret && ioctl(kvm->fd, KVM_CREATE_IRQCHIP, 0) < 0)
 		ret = fail(why, -errno, "KVM does not make interrupt controllers");
 	if (!ret)
@@ -228,23 +251,69 @@ static int kvm_create(struct vmm *vm, char *why)
 	return ret;
 }
 
-static int kvm_connect_irq(struct vmm *vm, unsigned device, int eventfd)
+static struct kvm_irq_routing_entry *find_route(struct kvm_accel *kvm, uint32_t gsi)
 {
-	struct kvm_accel *kvm = kvm_of(vm);
-	struct kvm_irq_routing_entry *e = &kvm->routing->entries[kvm->routes];
-	struct kvm_irqfd irqfd = {.fd = (uint32_t)eventfd, .gsi = FIRST_GSI + kvm->routes};
+	unsigned i;
 
+	for (i = 0; i < kvm->routes; i++)
+		if (kvm->routing->entries[i].gsi == gsi)
+			return &kvm->routing->entries[i];
+	return NULL;
+}
+
+/* The kernel takes the table as a whole. A pin that devices share is in it once. */
+static int add_route(struct kvm_accel *kvm, const struct kvm_irq_routing_entry *e)
+{
+	if (find_route(kvm, e->gsi))
+		return 0;
 	if (kvm->routes == VMM_DEVICES_MAX)
 		return -ENOSPC;
-	memset(e, 0, sizeof(*e));
-	e->gsi = irqfd.gsi;
-	e->type = KVM_IRQ_ROUTING_MSI;
-	e->u.msi.address_lo = MSI_ADDRESS;
-	e->u.msi.data = vm->params.device[device].vector;
+	kvm->routing->entries[kvm->routes] = *e;
 	kvm->routing->nr = ++kvm->routes;
-	if (ioctl(kvm->fd, KVM_SET_GSI_ROUTING, kvm->routing) < 0)
-		return -errno;
-	return ioctl(kvm->fd, KVM_IRQFD, &irqfd) < 0 ? -errno : 0;
+	return ioctl(kvm->fd, KVM_SET_GSI_ROUTING, kvm->routing) < 0 ? -errno : 0;
+}
+
+static int connect_message(struct vmm *vm, unsigned device)
+{
+	struct kvm_accel *kvm = kvm_of(vm);
+	struct kvm_irqfd irqfd = {.fd = (uint32_t)vm->device[device].irq.fd,
+				  .gsi = FIRST_GSI + device};
+	struct kvm_irq_routing_entry e = {.gsi = irqfd.gsi, .type = KVM_IRQ_ROUTING_MSI};
+	int ret;
+
+	e.u.msi.address_lo = MSI_ADDRESS;
+	e.u.msi.data = vm->params.device[device].vector;
+	ret = add_route(kvm, &e);
+	if (!ret && ioctl(kvm->fd, KVM_IRQFD, &irqfd) < 0)
+		ret = -errno;
+	return ret;
+}
+
+static int connect_line(struct vmm *vm, unsigned device)
+{
+	struct kvm_accel *kvm = kvm_of(vm);
+	const struct vmm_irq *irq = &vm->device[device].irq;
+	struct kvm_irqfd irqfd = {.fd = (uint32_t)irq->fd,
+				  .gsi = pci_pin(device),
+				  .flags = KVM_IRQFD_FLAG_RESAMPLE,
+				  .resamplefd = (uint32_t)irq->done};
+	struct kvm_irq_routing_entry e = {.gsi = irqfd.gsi, .type = KVM_IRQ_ROUTING_IRQCHIP};
+	int ret;
+
+	e.u.irqchip.irqchip = KVM_IRQCHIP_IOAPIC;
+	e.u.irqchip.pin = irqfd.gsi;
+	if (!has(kvm, KVM_CAP_IRQFD_RESAMPLE))
+		return -EOPNOTSUPP;
+	ret = add_route(kvm, &e);
+	if (!ret && ioctl(kvm->fd, KVM_IRQFD, &irqfd) < 0)
+		ret = -errno;
+	return ret;
+}
+
+static int kvm_connect_irq(struct vmm *vm, unsigned device)
+{
+	return vm->device[device].irq.done >= 0 ? connect_line(vm, device)
+						: connect_message(vm, device);
 }
 
 /* ---- dirty log ---- */

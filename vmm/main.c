@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/parse.h"
+#include "vmm/attach.h"
 #include "vmm/main.h"
 #include "vmm/parameters.h"
 
@@ -32,6 +33,8 @@ enum key {
 	KEY_SERIAL,
 	KEY_SPOIL,
 	KEY_VERIFY,
+	KEY_VFIO,
+	KEY_VFIO_WAY,
 	KEY_WORKING_SET,
 };
 
@@ -45,6 +48,15 @@ static const struct argp_option options[] = {
 	{"device", KEY_DEVICE, "SOCKET", 0,
 	 "a device whose vfio-user server listens at SOCKET; SOCKET,name=NAME names it (dev0, dev1, "
 	 "...). May be repeated. Both sides of a migration need the same names in the same order",
+	 0},
+	{"vfio", KEY_VFIO, "ADDRESS", 0,
+	 "a device of the kernel: the UUID of a mediated device, a PCI address, or fd:N, an open "
+	 "device; ADDRESS,name=NAME names it, ADDRESS,irq=WORD takes intx, msi, msix or none for its "
+	 "interrupt. May be repeated, also beside --device",
+	 0},
+	{"vfio-way", KEY_VFIO_WAY, "WORD", 0,
+	 "how to open them: cdev (/dev/vfio/devices and /dev/iommu), group (/dev/vfio/N and a "
+	 "container), or auto: cdev where there is one (auto)",
 	 0},
 	{"working-set", KEY_WORKING_SET, "SIZE", 0,
 	 "memory that the guest checks and rewrites (half of memory)", 0},
@@ -116,40 +128,117 @@ static bool name_is_taken(const struct app_options *o, const char *name)
 	return false;
 }
 
-/* SOCKET[,name=NAME]; a socket's name may hold commas, so the last ",name=" counts. */
-static int set_device(struct app_options *o, char *text, char *why)
+/* Cut @key's value off the end of @text, NULL: it has none. A path may hold commas, so the last one
+ * counts. */
+static char *cut_value(char *text, const char *key)
+{
+	char *value = NULL, *next = text;
+
+	while ((next = strstr(next, key)))
+		value = next++;
+	if (!value)
+		return NULL;
+	*value = '\0';
+	return value + strlen(key);
+}
+
+/* The rest of a device's option, its interrupt apart. */
+static int add_device(struct app_options *o, const char *option, char *address, const char *name,
+		      char *why)
 {
 	struct vmm_device_config *d = &o->vm.device[o->vm.devices];
-	char *name = NULL, *next = text;
+	const char *word = strcmp(option, "--vfio") ? "SOCKET" : "ADDRESS";
 
-	if (o->vm.devices == VMM_DEVICES_MAX) {
-		snprintf(why, PARSE_WHY_MAX, "--device: too many: at most %u", VMM_DEVICES_MAX);
-		return -ERANGE;
-	}
-	while ((next = strstr(next, ",name=")))
-		name = next++;
-	if (name) {
-		*name = '\0';
-		name += strlen(",name=");
-	}
-	if (!*text || (name && (!*name || strlen(name) >= VFM_NAME_MAX))) {
+	if (!*address || (name && (!*name || strlen(name) >= VFM_NAME_MAX))) {
 		snprintf(why, PARSE_WHY_MAX,
-			 "--device: want SOCKET or SOCKET,name=NAME, the name with 1 to %u bytes",
-			 VFM_NAME_MAX - 1);
+			 "%s: want %s or %s,name=NAME, the name with 1 to %u bytes", option, word,
+			 word, VFM_NAME_MAX - 1);
 		return -EINVAL;
 	}
-	d->socket = text;
+	d->address = address;
 	if (name)
 		snprintf(d->name, sizeof(d->name), "%s", name);
 	else
 		snprintf(d->name, sizeof(d->name), "dev%u", o->vm.devices);
 	if (name_is_taken(o, d->name)) {
 		snprintf(why, PARSE_WHY_MAX,
-			 "--device: the name \"%s\" is taken: give each device another", d->name);
+			 "%s: the name \"%s\" is taken: give each device another", option, d->name);
 		return -EEXIST;
 	}
 	o->vm.devices++;
 	return 0;
+}
+
+static int check_room(const struct app_options *o, const char *option, char *why)
+{
+	if (o->vm.devices < VMM_DEVICES_MAX)
+		return 0;
+	snprintf(why, PARSE_WHY_MAX, "%s: too many: at most %u", option, VMM_DEVICES_MAX);
+	return -ERANGE;
+}
+
+/* SOCKET[,name=NAME] */
+static int set_device(struct app_options *o, char *text, char *why)
+{
+	int ret = check_room(o, "--device", why);
+	const char *name;
+
+	if (ret)
+		return ret;
+	name = cut_value(text, ",name=");
+	o->vm.device[o->vm.devices].attach = &attach_vfio_user;
+	return add_device(o, "--device", text, name, why);
+}
+
+static int set_irq(struct vmm_device_config *d, const char *text, char *why)
+{
+	static const char *const words[] = {[VMM_IRQ_BEST] = "auto", [VMM_IRQ_NONE] = "none",
+					    [VMM_IRQ_INTX] = "intx", [VMM_IRQ_MSI] = "msi",
+					    [VMM_IRQ_MSIX] = "msix"};
+	unsigned i;
+	int ret = parse_word("--vfio: irq", text, words, ARRAY_SIZE(words), &i, why);
+
+	if (!ret)
+		d->irq = i;
+	return ret;
+}
+
+/* ADDRESS and then, in any order, ,name=NAME and ,irq=WORD */
+static int set_vfio(struct app_options *o, char *text, char *why)
+{
+	struct vmm_device_config *d = &o->vm.device[o->vm.devices];
+	int ret = check_room(o, "--vfio", why);
+	char *rest = text, *address, *word, *name = NULL;
+
+	if (ret)
+		return ret;
+	*d = (struct vmm_device_config){.attach = &attach_vfio};
+	address = strsep(&rest, ",");
+	while (!ret && (word = strsep(&rest, ","))) {
+		if (strncmp(word, "name=", 5) == 0) {
+			name = word + 5;
+		} else if (strncmp(word, "irq=", 4) == 0) {
+			ret = set_irq(d, word + 4, why);
+		} else {
+			snprintf(why, PARSE_WHY_MAX,
+				 "--vfio: \"%.64s\" is unknown: want ADDRESS[,name=NAME][,irq=WORD]",
+				 word);
+			ret = -EINVAL;
+		}
+	}
+	return ret ? ret : add_device(o, "--vfio", address, name, why);
+}
+
+static int set_vfio_way(struct app_options *o, const char *text, char *why)
+{
+	static const char *const words[] = {[VFM_VFIO_ANY] = "auto", [VFM_VFIO_CDEV] = "cdev",
+					    [VFM_VFIO_GROUP] = "group"};
+	unsigned i;
+	int ret = parse_word("--vfio-way", text, words, ARRAY_SIZE(words), &i, why);
+
+	if (!ret)
+		o->vm.vfio_way = i;
+	return ret;
 }
 
 static int set_text(const char *option, const char *text, const char **out, char *why)
@@ -199,6 +288,10 @@ static int set_value(struct app_options *o, int key, char *text, char *why)
 		return set_accel(o, text, why);
 	case KEY_DEVICE:
 		return set_device(o, text, why);
+	case KEY_VFIO:
+		return set_vfio(o, text, why);
+	case KEY_VFIO_WAY:
+		return set_vfio_way(o, text, why);
 	case KEY_WORKING_SET:
 		return parse_size("--working-set", text, 0, VMM_MEMORY_MAX, &o->vm.working_set,
 				  why);

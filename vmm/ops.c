@@ -3,14 +3,15 @@
  * The VM as the migration library sees it. Called on the session's steering thread.
  *
  * The state holds what both sides must have in common, so that a destination refuses what does not
- * fit before it touches a vCPU: accelerator, sizes, and every window with its device's name.
+ * fit before it touches a vCPU: accelerator, sizes, every window with its device's name, and what PCI
+ * config space says of the devices.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "sim/regs.h"
 #include "vmm/accel.h"
-#include "vmm/vm.h"
+#include "vmm/attach.h"
 
 /* For tests: with the vCPUs stopped nobody but we can make a device's initial bytes begin anew. */
 static void renew_initial_bytes(struct vmm *vm)
@@ -20,8 +21,9 @@ static void renew_initial_bytes(struct vmm *vm)
 
 	vm->reinits++;
 	for (i = 0; i < vm->devices; i++)
-		if (vfm_vfio_user_region_write(vm->device[i].client, SIM_BAR_REGS, SIM_REG_COMMAND,
-					       &command, sizeof(command)) < 0)
+		if (vm->params.device[i].driver == GUEST_DRIVER_SIM &&
+		    attach_write(&vm->device[i], SIM_BAR_REGS, SIM_REG_COMMAND, &command,
+				 sizeof(command)) < 0)
 			vmm_log(vm, VFM_LOG_WARN, "device %s: it takes no command",
 				vm->device[i].name);
 }
@@ -38,6 +40,7 @@ static int op_stop(void *opaque)
 
 static int op_run(void *opaque)
 {
+	intx_kick(opaque);
 	return vmm_release(opaque, VMM_HOLD_MIGRATION);
 }
 
@@ -87,9 +90,34 @@ static void describe_windows(const struct vmm *vm, struct state_window *out)
 		memcpy(out[i].name, vm->device[w->device].name, sizeof(out[i].name));
 		out[i].gpa = w->gpa;
 		out[i].size = w->size;
-		out[i].bar = w->bar;
+		out[i].bar = (uint16_t)w->bar;
+		out[i].io = w->io;
 		out[i].vector = vm->params.device[w->device].vector;
 	}
+}
+
+static int write_pci(struct vmm *vm, struct state_writer *w)
+{
+	struct state_pci *pci = malloc(sizeof(*pci));
+	int ret = pci ? pci_save(vm, pci) : -ENOMEM;
+
+	if (!ret)
+		state_add(w, STATE_PCI, 0, pci, sizeof(*pci));
+	else
+		vmm_log(vm, VFM_LOG_ERROR, "reading PCI config space: %s", strerror(-ret));
+	free(pci);
+	return ret;
+}
+
+static int read_pci(struct vmm *vm, const struct state_view *view)
+{
+	struct state_pci *pci = malloc(sizeof(*pci));
+	int ret = pci ? state_get(view, STATE_PCI, 0, pci, sizeof(*pci)) : -ENOMEM;
+
+	if (!ret)
+		ret = pci_load(vm, pci);
+	free(pci);
+	return ret;
 }
 
 static int write_state(struct vmm *vm, struct state_writer *w)
@@ -106,7 +134,9 @@ static int write_state(struct vmm *vm, struct state_writer *w)
 	state_add(w, STATE_WINDOWS, 0, windows, vm->windows * sizeof(*windows));
 	state_add(w, STATE_SERIAL, 0, vm->serial.reg, sizeof(vm->serial.reg));
 	free(windows);
-	ret = vm->accel->save(vm, w);
+	ret = write_pci(vm, w);
+	if (!ret)
+		ret = vm->accel->save(vm, w);
 	return ret < 0 ? ret : state_end(w);
 }
 
@@ -188,6 +218,8 @@ static int load_view(struct vmm *vm, const struct state_view *view)
 		ret = check_windows(vm, view);
 	if (!ret)
 		ret = state_get(view, STATE_SERIAL, 0, vm->serial.reg, sizeof(vm->serial.reg));
+	if (!ret)
+		ret = read_pci(vm, view);
 	if (!ret)
 		ret = vm->accel->load(vm, view);
 	if (!ret && paused)

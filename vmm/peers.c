@@ -13,10 +13,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "sim/regs.h"
-#include "vmm/vm.h"
-
-#define DMA_ACCESS (VFM_VFIO_USER_DMA_READABLE | VFM_VFIO_USER_DMA_WRITEABLE)
+#include "vmm/attach.h"
 
 static int blame(const struct vmm_device *d, char *why, int error, const char *what)
 {
@@ -35,32 +34,37 @@ static const struct vmm_window *mailbox_of(const struct vmm *vm, unsigned device
 }
 
 static int map_for_others(struct vmm *vm, unsigned owner, const struct vmm_window *w,
-			  const struct vfm_vfio_user_region *region)
+			  const struct attach_region *region)
 {
 	unsigned i;
 	int ret = 0;
 
-	for (i = 0; i < vm->devices && !ret; i++)
+	for (i = 0; i < vm->devices && !ret; i++) {
+		struct vmm_device *d = &vm->device[i];
+
 		if (i != owner)
-			ret = vfm_vfio_user_dma_map(vm->device[i].client, w->gpa, w->size,
-						    DMA_ACCESS, region->fds[0], region->offset);
+			ret = d->attach->map_peer ? d->attach->map_peer(d, w->gpa, w->size,
+									region->fd, region->offset)
+						  : -EOPNOTSUPP;
+	}
 	return ret;
 }
 
 static int share_mailbox(struct vmm *vm, unsigned i, char *why)
 {
-	struct vfm_vfio_user_region region = {.size = sizeof(region)};
 	const struct vmm_window *w = mailbox_of(vm, i);
+	struct attach_region region;
 	struct vmm_device *d = &vm->device[i];
 	int ret;
 
 	if (!w)
 		return blame(d, why, -ENODEV, "it has no mailbox");
-	ret = vfm_vfio_user_get_region(d->client, SIM_BAR_MAILBOX, &region);
+	ret = d->attach->get_region(d, SIM_BAR_MAILBOX, &region);
 	if (ret < 0)
 		return blame(d, why, ret, "asking for its mailbox");
-	ret = region.fd_count ? map_for_others(vm, i, w, &region) : -ENODEV;
-	vfm_vfio_user_region_clear(&region);
+	ret = region.fd >= 0 ? map_for_others(vm, i, w, &region) : -ENODEV;
+	if (region.fd >= 0)
+		close(region.fd);
 	return ret < 0 ? blame(d, why, ret, "mapping its mailbox for the others") : 0;
 }
 
@@ -73,8 +77,7 @@ static int set_target(struct vmm *vm, unsigned i, char *why)
 {
 	struct vmm_device *d = &vm->device[i];
 	uint64_t target = mailbox_of(vm, peers_target(vm, i))->gpa + i * sizeof(uint64_t);
-	int ret = vfm_vfio_user_region_write(d->client, SIM_BAR_REGS, SIM_REG_P2P_TARGET, &target,
-					     sizeof(target));
+	int ret = attach_write(d, SIM_BAR_REGS, SIM_REG_P2P_TARGET, &target, sizeof(target));
 
 	return ret < 0 ? blame(d, why, ret, "setting its target") : 0;
 }
@@ -93,7 +96,7 @@ int peers_connect(struct vmm *vm, char *why)
 
 static int read_reg(struct vmm *vm, unsigned i, unsigned bar, uint64_t offset, uint64_t *out)
 {
-	return vfm_vfio_user_region_read(vm->device[i].client, bar, offset, out, sizeof(*out));
+	return attach_read(&vm->device[i], bar, offset, out, sizeof(*out));
 }
 
 int peers_look(struct vmm *vm, unsigned i, struct vmm_peer *out)

@@ -6,8 +6,9 @@
  *	          memory (hash), heartbeat [per vCPU], took-ms,
  *	          devices [{name, hash or null, counter, ring}]
  *	live      now: accel, cpus, failures, failure (text), heartbeat, pages, sweeps [per vCPU],
- *	          devices [{name, records, irqs, doorbells, gone}]
+ *	          devices [{name, records, irqs, doorbells, gone, uart}]
  *
+ * uart is null, or for a serial card that loops back {sent, received, lost, doubled}, in bytes.
  * With --p2p each device has p2p {sent, arrived, seen, late} in both lists, null if it could not be
  * asked. For that one the device is asked now, which can take as long as a transition.
  *
@@ -33,6 +34,8 @@ static const char *const failure_texts[GUEST_FAIL_COUNT] = {
 	[GUEST_FAIL_DOORBELL] = "the device counted other doorbells than were rung",
 	[GUEST_FAIL_SCRATCH] = "a device register lost its value",
 	[GUEST_FAIL_TRAP] = "the processor raised an exception",
+	[GUEST_FAIL_CONFIG] = "a register of PCI config space lost its value",
+	[GUEST_FAIL_UART] = "a UART's register lost its value",
 };
 
 /* The record is the guest's, so that its kind is only looked up if it is one. */
@@ -83,6 +86,19 @@ static void put_peer(struct json_object *to, const struct vmm_peer *peer)
 	qmp_put_u64(o, "late", peer->late);
 }
 
+static void put_uart(const struct guest_shared_device *d, bool is_uart, struct json_object *to)
+{
+	struct json_object *o = is_uart ? json_object_new_object() : NULL;
+
+	json_object_object_add(to, "uart", o);
+	if (!o)
+		return;
+	qmp_put_u64(o, "received", look(&d->received));
+	qmp_put_u64(o, "sent", look(&d->sent));
+	qmp_put_u64(o, "lost", look(&d->lost));
+	qmp_put_u64(o, "doubled", look(&d->doubled));
+}
+
 static void put_live_peer(struct vmm *vm, unsigned i, struct json_object *to)
 {
 	struct vmm_peer peer;
@@ -105,6 +121,7 @@ static struct json_object *live_devices(struct vmm *vm)
 		qmp_put_u64(entry, "irqs", look(&d->irqs));
 		qmp_put_u64(entry, "doorbells", look(&d->doorbells));
 		qmp_put_bool(entry, "gone", look(&d->gone) != 0);
+		put_uart(d, vm->params.device[i].driver == GUEST_DRIVER_UART, entry);
 		put_live_peer(vm, i, entry);
 		json_object_array_add(list, entry);
 	}

@@ -9,6 +9,7 @@
 #include <string.h>
 #include "sim/regs.h"
 #include "vmm/app.h"
+#include "vmm/attach.h"
 
 static int inspect(struct vmm *vm)
 {
@@ -26,10 +27,9 @@ static int spoil_memory(void *opaque)
 
 static int write_device(struct vmm *vm, uint64_t reg, uint32_t value)
 {
-	if (!vm->devices)
+	if (!vm->devices || vm->params.device[0].driver != GUEST_DRIVER_SIM)
 		return -ENODEV;
-	return vfm_vfio_user_region_write(vm->device[0].client, SIM_BAR_REGS, reg, &value,
-					  sizeof(value));
+	return attach_write(&vm->device[0], SIM_BAR_REGS, reg, &value, sizeof(value));
 }
 
 static int spoil_device(void *opaque)

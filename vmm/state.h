@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define STATE_VERSION      1u
+#define STATE_VERSION      2u
 #define STATE_SIZE_MAX     (4u << 20)
 #define STATE_SECTIONS_MAX 512u
 #define STATE_INDEX_MAX    16u /* vCPUs */
@@ -40,6 +40,7 @@ enum state_type {
 	STATE_KVM_MSRS = 15,  /* array of struct kvm_msr_entry */
 	STATE_KVM_EVENTS = 16,
 	STATE_KVM_TSC_KHZ = 17, /* u32 */
+	STATE_PCI = 18,         /* struct state_pci */
 	STATE_TYPE_COUNT,
 };
 
@@ -60,8 +61,18 @@ struct state_window {
 	char name[64];
 	uint64_t gpa;
 	uint64_t size;
-	uint32_t bar;
+	uint16_t bar;
+	uint16_t io;            /* 1: a port */
 	uint32_t vector;
+};
+
+#define STATE_PCI_DEVICES 64u
+
+/* Config space as the guest sees it; zeroes where there is no PCI device. */
+struct state_pci {
+	uint32_t address; /* the register at port 0xcf8 */
+	uint32_t zero;
+	uint8_t config[STATE_PCI_DEVICES][256];
 };
 
 struct state_thread {

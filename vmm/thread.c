@@ -91,6 +91,37 @@ void platform_write64(struct platform *p, uint64_t gpa, uint64_t value)
 	bus_write(p->vm, gpa, &value, sizeof(value));
 }
 
+uint8_t platform_in8(struct platform *p, uint16_t port)
+{
+	uint8_t value;
+
+	bus_port_read(p->vm, port, &value, sizeof(value));
+	return value;
+}
+
+uint32_t platform_in32(struct platform *p, uint16_t port)
+{
+	uint32_t value;
+
+	bus_port_read(p->vm, port, &value, sizeof(value));
+	return value;
+}
+
+void platform_out8(struct platform *p, uint16_t port, uint8_t value)
+{
+	bus_port_write(p->vm, port, &value, sizeof(value));
+}
+
+void platform_out32(struct platform *p, uint16_t port, uint32_t value)
+{
+	bus_port_write(p->vm, port, &value, sizeof(value));
+}
+
+/* There is no I/O APIC: the threads look at each device's eventfd. */
+void platform_route(struct platform *p, uint32_t pin, uint32_t vector)
+{
+}
+
 void platform_put(struct platform *p, char c)
 {
 	serial_write(p->vm, 0, (uint8_t)c);
@@ -140,14 +171,24 @@ static NO_TSAN void count_interrupts(struct guest_cpu *c, unsigned i, uint64_t n
 	c->irqs[i] += n;
 }
 
+/* A level is at its end as soon as it was counted. */
+static void end_interrupt(const struct vmm_device *d)
+{
+	uint64_t one = 1;
+
+	if (d->irq.done >= 0 && write(d->irq.done, &one, sizeof(one)) < 0)
+		return; /* full: it is told all the same */
+}
+
 static void take_interrupt(struct platform *p, unsigned i)
 {
 	uint64_t n;
 
-	if (read(p->accel->irq[i], &n, sizeof(n)) == sizeof(n)) {
-		count_interrupts(platform_ptr(p, p->vm->params.cpu_area), i, n);
-		platform_stored(p, p->vm->params.cpu_area, GUEST_PAGE);
-	}
+	if (read(p->accel->irq[i], &n, sizeof(n)) != sizeof(n))
+		return;
+	count_interrupts(platform_ptr(p, p->vm->params.cpu_area), i, n);
+	platform_stored(p, p->vm->params.cpu_area, GUEST_PAGE);
+	end_interrupt(&p->vm->device[i]);
 }
 
 static void sleep_until_work(struct platform *p)
@@ -344,11 +385,11 @@ static int thread_create(struct vmm *vm, char *why)
 }
 
 /* The VM is held: its threads look at this the next time they run. */
-static int thread_connect_irq(struct vmm *vm, unsigned device, int fd)
+static int thread_connect_irq(struct vmm *vm, unsigned device)
 {
 	struct thread_accel *t = vm->accel_state;
 
-	t->irq[device] = fd;
+	t->irq[device] = vm->device[device].irq.fd;
 	return 0;
 }
 

@@ -98,7 +98,9 @@ int vmm_new(const struct vmm_config *config, struct vmm **out, char *why)
 	vm->config = *config;
 	vm->memory.fd = -1;
 	vm->serial.fd = -1;
+	vm->intx_quit = -1;
 	pthread_mutex_init(&vm->lock, NULL);
+	pthread_mutex_init(&vm->pci_lock, NULL);
 	vm->holds = VMM_HOLD_USER;
 	if (config->incoming)
 		vm->holds = VMM_HOLD_INCOMING | VMM_HOLD_MIGRATION;
@@ -121,6 +123,7 @@ void vmm_free(struct vmm *vm)
 	attach_free(vm);
 	serial_free(&vm->serial);
 	ram_free(&vm->memory);
+	pthread_mutex_destroy(&vm->pci_lock);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm);
 }

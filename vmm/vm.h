@@ -19,13 +19,17 @@
 #include <vfio-migrate/device.h>
 #include <vfio-migrate/log.h>
 #include <vfio-migrate/vfio-user.h>
+#include <vfio-migrate/vfio.h>
 #include <vfio-migrate/vm.h>
 #include "base/compiler.h"
+#include "base/thread.h"
 #include "vmm/guest/abi.h"
+#include "vmm/pci.h"
 
 #define VMM_CPUS_MAX    GUEST_CPUS_MAX
 #define VMM_DEVICES_MAX GUEST_DEVICES_MAX
-#define VMM_BARS_MAX    6u
+#define VMM_BARS_MAX    PCI_BARS
+#define VMM_MAPPINGS_MAX 128u           /* parts of BARs that the guest reaches without us */
 #define VMM_RAM_MAX     2u              /* below and above the hole */
 #define VMM_MEMORY_MIN  (8ull << 20)
 #define VMM_MEMORY_MAX  (256ull << 30)
@@ -46,9 +50,16 @@ enum vmm_notice {
 	VMM_NOTICE_LOST = 1 << 2,   /* a device's server is gone */
 };
 
+struct attach_ops;
+
+/* Which interrupt of a device to use. */
+enum vmm_irq_choice { VMM_IRQ_BEST, VMM_IRQ_NONE, VMM_IRQ_INTX, VMM_IRQ_MSI, VMM_IRQ_MSIX };
+
 struct vmm_device_config {
-	const char *socket;
+	const struct attach_ops *attach;
+	const char *address; /* as @attach wants it */
 	char name[VFM_NAME_MAX];
+	enum vmm_irq_choice irq;
 };
 
 /* Filled from the command line; strings are borrowed. */
@@ -62,6 +73,7 @@ struct vmm_config {
 	bool verify;
 	bool p2p;             /* devices write to each other */
 	unsigned late_reinits; /* switchovers at which devices find new initial bytes */
+	enum vfm_vfio_way vfio_way;
 	bool incoming;        /* memory stays empty until it is loaded */
 	bool paused;
 	unsigned devices;
@@ -84,19 +96,36 @@ struct vmm_memory {
 
 /* An access window to a device's region. */
 struct vmm_window {
-	uint64_t gpa;
+	uint64_t gpa;    /* a port where io is set */
 	uint64_t size;
 	unsigned device;
 	unsigned bar;
+	bool io;
+};
+
+/* A part of a window that is mapped into the guest: accesses there do not come to us. */
+struct vmm_mapping {
+	uint64_t gpa;
+	uint64_t size;
+	void *host;
+};
+
+/* The first interrupt of a device. */
+struct vmm_irq {
+	unsigned index;  /* enum vfm_pci_irq */
+	int fd;          /* eventfd, signalled by the device; -1: none */
+	int done;        /* of INTx: eventfd, signalled when the guest has dealt with it; else -1 */
 };
 
 struct vmm_device {
 	char name[VFM_NAME_MAX];
-	struct vfm_vfio_user *client;
+	const struct attach_ops *attach;
+	void *handle;    /* of attach alone */
 	struct vfm_device *device;
 	struct vmm *vm;
-	int irq;       /* eventfd of MSI-X vector 0; -1: none */
-	bool lost;     /* atomic */
+	struct vmm_irq irq;
+	struct pci_function pci;
+	bool lost;       /* atomic */
 };
 
 /* A device that writes to another one. */
@@ -140,9 +169,16 @@ struct vmm {
 	uint64_t stacks;     /* guest physical */
 	unsigned windows;
 	struct vmm_window window[VMM_DEVICES_MAX * VMM_BARS_MAX];
+	unsigned mappings;
+	struct vmm_mapping mapping[VMM_MAPPINGS_MAX];
+	struct vfm_vfio_space *space; /* of all kernel devices; NULL: there is none */
 	unsigned devices;
 	struct vmm_device device[VMM_DEVICES_MAX];
 	struct vmm_serial serial;
+	pthread_mutex_t pci_lock; /* a vCPU's access to config space; held over that to the device */
+	uint32_t pci_address;     /* port 0xcf8; under pci_lock */
+	struct thread intx;       /* unmasks INTx; see intx.c */
+	int intx_quit;            /* eventfd; -1: no thread */
 
 	const struct accel_ops *accel;
 	void *accel_state;   /* of the accel alone */
@@ -208,6 +244,33 @@ void serial_write(struct vmm *vm, unsigned reg, uint8_t value);
 int attach_devices(struct vmm *vm, char *why);
 int attach_irqs(struct vmm *vm, char *why);
 void attach_free(struct vmm *vm);
+
+/* ---- intx.c ---- */
+int intx_start(struct vmm *vm, char *why);
+void intx_stop(struct vmm *vm);
+/* Interrupt the guest once for each INTx device, in case one got lost while nothing ran. */
+void intx_kick(struct vmm *vm);
+
+/* ---- pci.c ---- */
+struct state_pci;
+/* Look at a device's config space; then place its BARs, then switch it on. */
+int pci_attach(struct vmm_device *d);
+bool pci_bar_is_io(const struct vmm_device *d, unsigned bar);
+void pci_place_bar(struct vmm_device *d, unsigned bar, uint64_t address, uint64_t size);
+int pci_power_on(struct vmm *vm, unsigned device);
+/* Offset of a capability; 0: it has none such. */
+unsigned pci_find_cap(const struct vmm_device *d, uint8_t id);
+unsigned pci_devfn(unsigned device);
+/* The pin of the I/O APIC that its INTx is wired to. */
+uint32_t pci_pin(unsigned device);
+/* Config space as the guest sees it. */
+int pci_read_function(struct vmm_device *d, unsigned offset, void *data, unsigned len);
+/* False: not our port. @data is all ones before. */
+bool pci_port_read(struct vmm *vm, uint16_t port, void *data, unsigned len);
+bool pci_port_write(struct vmm *vm, uint16_t port, const void *data, unsigned len);
+/* With the vCPUs stopped. pci_load: -EINVAL: of another device. */
+int pci_save(struct vmm *vm, struct state_pci *out);
+int pci_load(struct vmm *vm, const struct state_pci *state);
 
 /* ---- peers.c ---- */
 int peers_connect(struct vmm *vm, char *why);

@@ -27,10 +27,11 @@
 #define GUEST_IMAGE_MAX  0x80000u /* image and its zeroed data */
 
 #define GUEST_PARAMS_MAGIC  0x31534d5241505656ull
-#define GUEST_PARAMS_VERSION 1u
+#define GUEST_PARAMS_VERSION 2u
 
 #define GUEST_CPUS_MAX    16u
 #define GUEST_DEVICES_MAX 64u
+#define GUEST_UARTS_MAX   2u  /* of a device */
 #define GUEST_STACK_SIZE  0x4000u
 #define GUEST_PAGE        4096u
 #define GUEST_TICK_NS     4000000u /* the guest works and beats about this often */
@@ -38,14 +39,24 @@
 #define GUEST_SERIAL_PORT 0x3f8
 #define GUEST_PANIC_PORT  0x505 /* any byte: look at guest_shared.failure */
 
-/* Vectors. Each device has one; the VMM routes its first MSI-X vector there. */
+/* Vectors. Each device has one; the VMM routes its message interrupt there. INTx pins have one each,
+ * which the guest routes. */
 #define GUEST_VECTOR_TIMER  0x20
 #define GUEST_VECTOR_DEVICE 0x40
+#define GUEST_VECTOR_PIN    0x80 /* pin 0 of the I/O APIC */
+#define GUEST_PINS_MAX      24u
 
 enum guest_clock {
 	GUEST_CLOCK_TSC = 0,    /* tsc_khz tells the rate */
 	GUEST_CLOCK_KVM = 1,    /* the paravirtual clock that KVM keeps in a page */
 	GUEST_CLOCK_CALLED = 2, /* no machine: the platform tells (--accel thread) */
+};
+
+/* What the guest does with a device. */
+enum guest_driver {
+	GUEST_DRIVER_NONE = 0, /* nothing */
+	GUEST_DRIVER_SIM = 1,  /* sim/regs.h */
+	GUEST_DRIVER_UART = 2, /* 16550s that give back what they are given: see guest/uart.c */
 };
 
 struct guest_params_device {
@@ -54,6 +65,10 @@ struct guest_params_device {
 	uint64_t index;   /* struct sim_ring_index */
 	uint32_t entries;
 	uint32_t vector;
+	uint32_t driver;  /* enum guest_driver */
+	uint32_t devfn;   /* on PCI bus 0: slot << 3 | function */
+	uint32_t pin;     /* of the I/O APIC, where it interrupts by INTx; else 0 */
+	uint32_t zero;
 };
 
 struct guest_params {
@@ -85,6 +100,8 @@ enum guest_failure_kind {
 	GUEST_FAIL_DOORBELL = 10, /* the device counted other doorbells than were rung */
 	GUEST_FAIL_SCRATCH = 11,  /* a register lost its value */
 	GUEST_FAIL_TRAP = 12,     /* the processor raised an exception */
+	GUEST_FAIL_CONFIG = 13,   /* a register of PCI config space lost its value */
+	GUEST_FAIL_UART = 14,     /* a UART's register lost its value */
 	GUEST_FAIL_COUNT,
 };
 
@@ -111,6 +128,10 @@ struct guest_shared_device {
 	uint64_t irqs;      /* interrupts that arrived */
 	uint64_t doorbells;
 	uint64_t gone;      /* 1: reads as all ones, the driver gave it up */
+	uint64_t sent;      /* bytes of all UARTs of the device: written, */
+	uint64_t received;  /* read back or given up as lost, */
+	uint64_t lost;      /* never came back, */
+	uint64_t doubled;   /* came back and were not due */
 };
 
 struct guest_shared {
@@ -133,12 +154,19 @@ struct guest_cpu {
 	uint64_t sweep;        /* generation of the pages from cursor on; those before it have +1 */
 	uint64_t cursor;       /* page number within the slice */
 	uint64_t ring_ns;      /* when doorbells were last rung */
+	uint64_t talk_ns;      /* when UARTs were last talked to */
 	uint64_t irqs[GUEST_DEVICES_MAX]; /* counted by the interrupt handler; vCPU 0 only */
-	struct {
-		uint64_t consumer;
-		uint64_t time_ns;
-		uint64_t doorbells;
-		uint64_t base;     /* the device's doorbell count before the first of ours */
+	union {
+		struct {
+			uint64_t consumer;
+			uint64_t time_ns;
+			uint64_t doorbells;
+			uint64_t base; /* the device's doorbell count before the first of ours */
+		};
+		struct {
+			uint64_t sent;
+			uint64_t received;
+		} uart[GUEST_UARTS_MAX];
 	} device[GUEST_DEVICES_MAX];
 };
 

@@ -21,6 +21,11 @@
 #define APIC_DIV_1     0x0bu
 #define SPURIOUS       0xff
 
+#define IOAPIC_SELECT  0xfec00000u
+#define IOAPIC_WINDOW  0xfec00010u
+#define IOAPIC_ROUTES  0x10u   /* two registers per pin */
+#define IOAPIC_LEVEL   0xa000u /* level, active low, to the vCPU whose number follows: 0 */
+
 #define MSR_KVM_SYSTEM_TIME_NEW 0x4b564d01u
 
 #define CODE_SELECTOR 0x08
@@ -58,6 +63,27 @@ static struct pvclock clocks[GUEST_CPUS_MAX];
 static inline void out8(uint16_t port, uint8_t value)
 {
 	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory");
+}
+
+static inline uint8_t in8(uint16_t port)
+{
+	uint8_t value;
+
+	__asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port) : "memory");
+	return value;
+}
+
+static inline void out32(uint16_t port, uint32_t value)
+{
+	__asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port) : "memory");
+}
+
+static inline uint32_t in32(uint16_t port)
+{
+	uint32_t value;
+
+	__asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(port) : "memory");
+	return value;
 }
 
 static inline void write_msr(uint32_t msr, uint64_t value)
@@ -146,6 +172,38 @@ void platform_write64(struct platform *p, uint64_t gpa, uint64_t value)
 	*(volatile uint64_t *)gpa = value;
 }
 
+uint8_t platform_in8(struct platform *p, uint16_t port)
+{
+	return in8(port);
+}
+
+uint32_t platform_in32(struct platform *p, uint16_t port)
+{
+	return in32(port);
+}
+
+void platform_out8(struct platform *p, uint16_t port, uint8_t value)
+{
+	out8(port, value);
+}
+
+void platform_out32(struct platform *p, uint16_t port, uint32_t value)
+{
+	out32(port, value);
+}
+
+static void ioapic_write(uint32_t reg, uint32_t value)
+{
+	*(volatile uint32_t *)(uint64_t)IOAPIC_SELECT = reg;
+	*(volatile uint32_t *)(uint64_t)IOAPIC_WINDOW = value;
+}
+
+void platform_route(struct platform *p, uint32_t pin, uint32_t vector)
+{
+	ioapic_write(IOAPIC_ROUTES + 2 * pin + 1, 0);
+	ioapic_write(IOAPIC_ROUTES + 2 * pin, IOAPIC_LEVEL | vector);
+}
+
 void platform_put(struct platform *p, char c)
 {
 	out8(GUEST_SERIAL_PORT, (uint8_t)c);
@@ -158,12 +216,21 @@ void platform_panic(struct platform *p)
 
 /* ---- interrupts ---- */
 
-static void count_device(unsigned vector)
+static void count_device(unsigned i)
 {
 	struct guest_cpu *c = (struct guest_cpu *)params()->cpu_area;
-	unsigned i = vector - GUEST_VECTOR_DEVICE;
 
 	__atomic_store_n(&c->irqs[i], c->irqs[i] + 1, __ATOMIC_RELAXED);
+}
+
+/* A pin that devices share interrupts for all of them. */
+static void count_pin(unsigned pin)
+{
+	unsigned i;
+
+	for (i = 0; i < params()->devices; i++)
+		if (params()->device[i].pin == pin)
+			count_device(i);
 }
 
 void guest_interrupt(uint64_t vector, uint64_t code, uint64_t rip)
@@ -176,7 +243,9 @@ void guest_interrupt(uint64_t vector, uint64_t code, uint64_t rip)
 	if (vector == SPURIOUS)
 		return;
 	if (vector >= GUEST_VECTOR_DEVICE && vector < GUEST_VECTOR_DEVICE + GUEST_DEVICES_MAX)
-		count_device((unsigned)vector);
+		count_device((unsigned)vector - GUEST_VECTOR_DEVICE);
+	if (vector >= GUEST_VECTOR_PIN && vector < GUEST_VECTOR_PIN + GUEST_PINS_MAX)
+		count_pin((unsigned)vector - GUEST_VECTOR_PIN);
 	apic_write(APIC_EOI, 0);
 }
 

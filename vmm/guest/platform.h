@@ -18,6 +18,15 @@ uint64_t platform_read64(struct platform *p, uint64_t gpa);
 void platform_write32(struct platform *p, uint64_t gpa, uint32_t value);
 void platform_write64(struct platform *p, uint64_t gpa, uint64_t value);
 
+/* I/O ports. */
+uint8_t platform_in8(struct platform *p, uint16_t port);
+uint32_t platform_in32(struct platform *p, uint16_t port);
+void platform_out8(struct platform *p, uint16_t port, uint8_t value);
+void platform_out32(struct platform *p, uint16_t port, uint32_t value);
+
+/* Let @pin of the I/O APIC, a level, interrupt vCPU 0 with @vector. */
+void platform_route(struct platform *p, uint32_t pin, uint32_t vector);
+
 /* A character to the serial port. */
 void platform_put(struct platform *p, char c);
 

@@ -11,6 +11,7 @@
  *	clock         never goes back.
  *	ring          every record's sequence, payload, checksum and time, in order.
  *	registers     doorbells that the device counted, a scratch register, read back later.
+ *	UARTs         bytes in flight, each counted that is lost or doubled: see uart.c.
  *
  * The same source is compiled for the virtual machine and for a host thread. All that it
  * remembers between steps is in guest memory (struct guest_cpu), so that a migration carries it in
@@ -20,12 +21,14 @@
  * 80, a record about 150.
  */
 #include "sim/regs.h"
+#include "vmm/guest/uart.h"
 #include "vmm/guest/work.h"
 
 #define STEP_PAGES   128u        /* most pages and records in one step */
 #define STEP_RECORDS 128u
 #define CREDIT_MAX   100000000u  /* ns of missed time that are made up for */
 #define RING_NS      100000000u  /* between doorbells */
+#define TALK_NS      20000000u   /* between a UART's bursts */
 #define NS_PER_S     1000000000u
 
 static const struct guest_params *params(struct platform *p)
@@ -81,6 +84,8 @@ static const char *failure_name(enum guest_failure_kind kind)
 		[GUEST_FAIL_DOORBELL] = "doorbell count",
 		[GUEST_FAIL_SCRATCH] = "scratch register",
 		[GUEST_FAIL_TRAP] = "trap",
+		[GUEST_FAIL_CONFIG] = "PCI config space",
+		[GUEST_FAIL_UART] = "UART register",
 	};
 
 	return names[kind];
@@ -247,7 +252,7 @@ static int is_gone(struct platform *p, unsigned i)
 	return 1;
 }
 
-static int start_device(struct platform *p, struct guest_cpu *c, unsigned i)
+static int start_sim(struct platform *p, struct guest_cpu *c, unsigned i)
 {
 	const struct guest_params_device *d = &params(p)->device[i];
 	uint32_t magic = platform_read32(p, d->bar0 + SIM_REG_MAGIC);
@@ -343,28 +348,47 @@ static int ring_device(struct platform *p, struct guest_cpu *c, unsigned i)
 	return 0;
 }
 
-static enum work_result serve_device(struct platform *p, struct guest_cpu *c, unsigned i, int ring)
+static enum work_result serve_sim(struct platform *p, struct guest_cpu *c, unsigned i, int ring)
 {
-	struct guest_shared_device *shown = &shared(p)->device[i];
-
-	shown->irqs = __atomic_load_n(&c->irqs[i], __ATOMIC_RELAXED);
-	if (!params(p)->device[i].bar0 || shown->gone)
+	if (!params(p)->device[i].bar0 || shared(p)->device[i].gone)
 		return WORK_IDLE;
 	if (ring && ring_device(p, c, i) < 0)
 		return WORK_HALTED;
 	return consume(p, c, i);
 }
 
+/* What it is time for in this step. */
+struct due {
+	int ring;
+	int talk;
+};
+
+static enum work_result serve_device(struct platform *p, struct guest_cpu *c, unsigned i,
+				     const struct due *due)
+{
+	shared(p)->device[i].irqs = __atomic_load_n(&c->irqs[i], __ATOMIC_RELAXED);
+	switch (params(p)->device[i].driver) {
+	case GUEST_DRIVER_SIM:
+		return serve_sim(p, c, i, due->ring);
+	case GUEST_DRIVER_UART:
+		return due->talk && uart_serve(p, c, i) < 0 ? WORK_HALTED : WORK_IDLE;
+	default:
+		return WORK_IDLE;
+	}
+}
+
 static enum work_result serve_devices(struct platform *p, struct guest_cpu *c, uint64_t now)
 {
-	int ring = now - c->ring_ns >= RING_NS;
+	struct due due = {now - c->ring_ns >= RING_NS, now - c->talk_ns >= TALK_NS};
 	enum work_result worst = WORK_IDLE;
 	unsigned i;
 
-	if (ring)
+	if (due.ring)
 		c->ring_ns = now;
+	if (due.talk)
+		c->talk_ns = now;
 	for (i = 0; i < params(p)->devices; i++) {
-		enum work_result r = serve_device(p, c, i, ring);
+		enum work_result r = serve_device(p, c, i, &due);
 
 		worst = r > worst ? r : worst;
 	}
@@ -373,6 +397,18 @@ static enum work_result serve_devices(struct platform *p, struct guest_cpu *c, u
 
 /* ---- one step ---- */
 
+static int start_device(struct platform *p, struct guest_cpu *c, unsigned i)
+{
+	switch (params(p)->device[i].driver) {
+	case GUEST_DRIVER_SIM:
+		return params(p)->device[i].bar0 ? start_sim(p, c, i) : 0;
+	case GUEST_DRIVER_UART:
+		return uart_start(p, c, i);
+	default:
+		return 0;
+	}
+}
+
 static int start(struct platform *p, struct guest_cpu *c, unsigned cpu, uint64_t now)
 {
 	unsigned i;
@@ -380,8 +416,9 @@ static int start(struct platform *p, struct guest_cpu *c, unsigned cpu, uint64_t
 	c->last_ns = now;
 	c->beat_ns = now;
 	c->ring_ns = now;
+	c->talk_ns = now;
 	for (i = 0; !cpu && i < params(p)->devices; i++)
-		if (params(p)->device[i].bar0 && start_device(p, c, i) < 0)
+		if (start_device(p, c, i) < 0)
 			return -1;
 	c->started = 1;
 	__atomic_fetch_add(&shared(p)->up, 1, __ATOMIC_RELAXED);

@@ -197,6 +197,8 @@ static int start_sims(struct lab *lab, enum lab_end end)
 	unsigned i, count = lab_devices(&lab->config);
 	int rc = 0;
 
+	if (lab->config.vfio[end])
+		return 0;
 	if (count > LAB_DEVICES_MAX)
 		return fail(lab, -ERANGE, "at most %d devices", LAB_DEVICES_MAX);
 	for (i = 0; i < count && !rc; i++)
@@ -206,12 +208,29 @@ static int start_sims(struct lab *lab, enum lab_end end)
 	return rc;
 }
 
+static void add_kernel_devices(const char *words, struct line *line)
+{
+	unsigned i;
+
+	for (i = 0; *words; i++) {
+		size_t length = strcspn(words, " ");
+
+		add(line, "--vfio=%.*s,name=dev%u", (int)length, words, i);
+		words += length;
+		words += strspn(words, " ");
+	}
+}
+
 static void add_devices(struct lab *lab, enum lab_end end, struct line *line)
 {
 	const char *other = end == LAB_DESTINATION ? lab->config.other_device : NULL;
 	char socket[LAB_PATH_MAX + 32];
 	unsigned i;
 
+	if (lab->config.vfio[end]) {
+		add_kernel_devices(lab->config.vfio[end], line);
+		return;
+	}
 	for (i = 0; i < lab_devices(&lab->config); i++) {
 		device_path(lab, end, i, socket);
 		if (i || !other)

@@ -33,6 +33,9 @@ struct lab_config {
 	uint32_t devices;          /* 0: one */
 	const char *const *personality; /* device i gets number i % personalities; NULL: none */
 	unsigned personalities;
+	/* Addresses of the kernel's devices, words apart by blanks, in place of simulated ones; NULL:
+	 * none. */
+	const char *vfio[LAB_ENDS];
 	uint64_t silent;           /* bit i: device i does no DMA, and so gets no rate */
 	uint64_t state_size;       /* of a device, bytes; 0: as its personality has it */
 	uint64_t initial_size;     /* UINT64_MAX: likewise */

@@ -118,6 +118,8 @@ static bool judge_ring(const struct verify *verify, char *text)
 		const struct verify_device *before = &verify->source.stopped.device[i];
 		const struct verify_device *after = &verify->destination.stopped.device[i];
 
+		if (verify->source.live.uart[i].known)
+			continue;
 		if (verify->silent >> i & 1) {
 			if (!judge_silent(verify, i, silent))
 				return refuse(text, "%s", silent);
@@ -257,6 +259,42 @@ static bool judge_p2p(const struct verify *verify, char *text)
 		      units_count(count, writes));
 }
 
+static bool judge_uart_of(const char *side, const char *name, const struct verify_uart *uart,
+			  char *text)
+{
+	if (!uart->known)
+		return refuse(text, "%s: no serial card on the %s", name, side);
+	if (uart->lost || uart->doubled)
+		return refuse(text, "%s: on the %s %" PRIu64 " bytes lost, %" PRIu64 " doubled",
+			      name, side, uart->lost, uart->doubled);
+	if (!uart->received)
+		return refuse(text, "%s: no byte came back on the %s", name, side);
+	return true;
+}
+
+static bool judge_uart(const struct verify *verify, char *text)
+{
+	const struct verify_live *before = &verify->source.live, *after = &verify->destination.live;
+	uint64_t flying = 0;
+	unsigned i;
+
+	if (!same_devices(verify, text))
+		return false;
+	for (i = 0; i < verify->source.stopped.devices; i++) {
+		const char *name = verify->source.stopped.device[i].name;
+
+		if (!before->uart[i].known && !after->uart[i].known)
+			continue;
+		if (!judge_uart_of("source", name, &before->uart[i], text) ||
+		    !judge_uart_of("destination", name, &after->uart[i], text))
+			return false;
+		if (after->uart[i].received <= before->uart[i].sent)
+			return refuse(text, "%s: no new byte on the destination", name);
+		flying += before->uart[i].sent - before->uart[i].received;
+	}
+	return accept(text, "%" PRIu64 " bytes in flight, none lost, none doubled", flying);
+}
+
 static const struct {
 	const char *name;
 	judge_fn *judge;
@@ -267,11 +305,32 @@ static const struct {
 	[VERIFY_GUEST] = {"guest", judge_guest},
 	[VERIFY_HEARTBEAT] = {"heartbeat", judge_heartbeat},
 	[VERIFY_P2P] = {"p2p", judge_p2p},
+	[VERIFY_UART] = {"uart", judge_uart},
 };
 
-static bool asked_for(const struct verify *verify, unsigned check)
+static unsigned count_uarts(const struct verify *verify)
 {
-	return check != VERIFY_P2P || verify->p2p;
+	unsigned i, count = 0;
+
+	for (i = 0; i < verify->source.live.devices; i++)
+		count += verify->source.live.uart[i].known;
+	return count;
+}
+
+bool verify_asks(const struct verify *verify, enum verify_check check)
+{
+	unsigned uarts = count_uarts(verify);
+
+	switch (check) {
+	case VERIFY_P2P:
+		return verify->p2p;
+	case VERIFY_UART:
+		return uarts;
+	case VERIFY_RING:
+		return !uarts || uarts < verify->source.live.devices;
+	default:
+		return true;
+	}
 }
 
 void verify_judge(struct verify *verify)
@@ -281,7 +340,7 @@ void verify_judge(struct verify *verify)
 	for (i = 0; i < VERIFY_CHECKS; i++) {
 		struct verify_result *result = &verify->result[i];
 
-		if (!asked_for(verify, i))
+		if (!verify_asks(verify, i))
 			continue;
 		result->known = true;
 		result->held = checks[i].judge(verify, result->text);
@@ -293,7 +352,7 @@ bool verify_held(const struct verify *verify)
 	unsigned i;
 
 	for (i = 0; i < VERIFY_CHECKS; i++)
-		if (asked_for(verify, i) && !verify->result[i].held)
+		if (verify_asks(verify, i) && !verify->result[i].held)
 			return false;
 	return true;
 }
@@ -304,7 +363,7 @@ void verify_add_to(const struct verify *verify, struct json_object *report)
 	unsigned i;
 
 	for (i = 0; i < VERIFY_CHECKS; i++) {
-		if (!asked_for(verify, i))
+		if (!verify_asks(verify, i))
 			continue;
 		json_object_object_add(verified, checks[i].name,
 				       verify->result[i].known

@@ -8,6 +8,8 @@
  *	               == compared with ==
  *	destination memory, devices, ring, hearts              <=>  hearts, work and ring go on
  *
+ * Of a device that is a serial card the bytes that the guest has in flight in it stand for the ring.
+ *
  * A check holds only if there was something to check: a heart that never beat, a ring without a
  * record or a hash that was not taken fails it.
  */
@@ -33,6 +35,15 @@ struct verify_peer {
 	uint64_t arrived; /* of them, as the next device's memory shows */
 	uint64_t seen;    /* writes of others that came while they were allowed */
 	uint64_t late;    /* and after all had promised to be quiet */
+};
+
+/* A serial card that gives back what it is given, in bytes. */
+struct verify_uart {
+	bool known;
+	uint64_t sent;
+	uint64_t received; /* of them, and those that were given up as lost */
+	uint64_t lost;
+	uint64_t doubled;
 };
 
 struct verify_device {
@@ -66,6 +77,7 @@ struct verify_live {
 	uint64_t records[VERIFY_DEVICES_MAX]; /* of the ring, checked */
 	uint64_t doorbells[VERIFY_DEVICES_MAX]; /* that the guest rang, and the device counted */
 	struct verify_peer peer[VERIFY_DEVICES_MAX];
+	struct verify_uart uart[VERIFY_DEVICES_MAX];
 };
 
 struct verify_seen {
@@ -80,6 +92,7 @@ enum verify_check {
 	VERIFY_GUEST,
 	VERIFY_HEARTBEAT,
 	VERIFY_P2P,
+	VERIFY_UART,
 	VERIFY_CHECKS,
 };
 
@@ -105,6 +118,9 @@ int verify_wait_until_busy(struct verify *verify, struct qmp_client *source, int
 /* Look at both VMs and judge. @completed: the migration did; else there is nothing to know. */
 void verify_look(struct verify *verify, bool completed, struct qmp_client *source,
 		 struct qmp_client *destination);
+
+/* The check belongs to what these devices are. */
+bool verify_asks(const struct verify *verify, enum verify_check check);
 
 /* The judging alone, of what is in @verify. */
 void verify_judge(struct verify *verify);

@@ -273,15 +273,26 @@ void scene_expect_guest(enum lab_end end)
 	want(beat >= first + BEATS, "the heart stands still");
 }
 
-void scene_expect_device(enum lab_end end)
+/* @member of the first device goes up. */
+static void expect_more(enum lab_end end, const char *member)
 {
 	uint64_t deadline = wait_end();
-	uint64_t first = look(end, "live.devices", "records"), now;
+	uint64_t first = look(end, "live.devices", member), now;
 
 	do
-		now = look(end, "live.devices", "records");
+		now = look(end, "live.devices", member);
 	while (now == first && patient(deadline));
-	want(now > first, "the device writes no records");
+	want(now > first, "the device's %s stay as they are", member);
+}
+
+void scene_expect_device(enum lab_end end)
+{
+	expect_more(end, scene.config.vfio[end] ? "uart.received" : "records");
+}
+
+void scene_expect_interrupts(enum lab_end end)
+{
+	expect_more(end, "irqs");
 }
 
 void scene_expect_waiting(void)

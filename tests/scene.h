@@ -52,8 +52,11 @@ struct json_object *scene_expect_end(const char *status);
  * looked at, and never goes back. A guest that misses a beat or beats twice finds that wrong. */
 void scene_expect_guest(enum lab_end end);
 
-/* Its device works, too: the guest gets records, and they are right. */
+/* Its device works, too: the guest gets records, or bytes from a UART, and they are right. */
 void scene_expect_device(enum lab_end end);
+
+/* And it interrupts. */
+void scene_expect_interrupts(enum lab_end end);
 
 /* The destination is there and has not run the guest. */
 void scene_expect_waiting(void);

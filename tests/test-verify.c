@@ -16,29 +16,36 @@
 static const struct verify_peer quiet = {
 	.known = true, .sent = 40, .arrived = 40, .seen = 50, .late = 0};
 
-/* Two vCPUs and two devices that arrived as they left, and write to each other. */
-static void fill_good(struct verify *verify)
+static const struct verify_uart serial = {
+	.known = true, .sent = 80, .received = 72, .lost = 0, .doubled = 0};
+
+/* Two vCPUs and two devices that arrived as they left, and write to each other; of a third, a
+ * serial card, if @uart is set. */
+static void fill(struct verify *verify, bool uart)
 {
 	struct verify_stopped stopped = {
 		.taken = true,
 		.memory = "00000000000000aa",
 		.cpus = 2,
-		.devices = 2,
+		.devices = 2 + uart,
 		.heartbeat = {100, 90},
 		.device = {{"dev0", "00000000000000bb", 500, 500, quiet},
-			   {"dev1", "00000000000000cc", 600, 600, quiet}},
+			   {"dev1", "00000000000000cc", 600, 600, quiet},
+			   {"dev2", "00000000000000dd", 0, 0, quiet}},
 	};
 	struct verify_live live = {
 		.cpus = 2,
-		.devices = 2,
+		.devices = 2 + uart,
 		.heartbeat = {100, 90},
 		.pages = {1000, 900},
 		.records = {500, 600},
 		.doorbells = {7, 8},
-		.peer = {quiet, quiet},
+		.peer = {quiet, quiet, quiet},
 	};
 
 	memset(verify, 0, sizeof(*verify));
+	if (uart)
+		live.uart[2] = serial;
 	verify->p2p = true;
 	verify->source.stopped = verify->destination.stopped = stopped;
 	verify->source.live = verify->destination.live = live;
@@ -53,6 +60,14 @@ static void fill_good(struct verify *verify)
 	verify->destination.live.doorbells[1]++;
 	verify->destination.live.peer[0].sent += 9;
 	verify->destination.live.peer[1].sent += 9;
+	verify->destination.live.peer[2].sent += 9;
+	verify->destination.live.uart[2].sent += 16;
+	verify->destination.live.uart[2].received += 16;
+}
+
+static void fill_good(struct verify *verify)
+{
+	fill(verify, false);
 }
 
 static void good_passes(void **state)
@@ -79,6 +94,23 @@ static void nothing_passes_nothing(void **state)
 	verify_judge(&verify);
 	for (i = 0; i < VERIFY_CHECKS; i++)
 		assert_false(verify.result[i].held);
+}
+
+/* A check that is about other devices is not made, and holds nothing up. */
+static void checks_belong_to_devices(void **state)
+{
+	struct verify verify;
+
+	fill_good(&verify);
+	assert_false(verify_asks(&verify, VERIFY_UART));
+	assert_true(verify_asks(&verify, VERIFY_RING));
+	fill(&verify, true);
+	assert_true(verify_asks(&verify, VERIFY_UART));
+	assert_true(verify_asks(&verify, VERIFY_RING));
+	verify_judge(&verify);
+	assert_true(verify_held(&verify));
+	verify.source.live.uart[0] = verify.source.live.uart[1] = serial;
+	assert_false(verify_asks(&verify, VERIFY_RING));
 }
 
 static void unknown_is_null(void **state)
@@ -128,6 +160,13 @@ DAMAGE(nobody_wrote, dst->live.peer[1].sent = 40)
 DAMAGE(nothing_was_seen, src->stopped.device[1].peer.seen = 0)
 DAMAGE(peer_not_asked, dst->stopped.device[1].peer.known = false)
 
+DAMAGE(byte_lost, dst->live.uart[2].lost = 1)
+DAMAGE(byte_lost_here, src->live.uart[2].lost = 1)
+DAMAGE(byte_doubled, dst->live.uart[2].doubled = 1)
+DAMAGE(no_byte_back, dst->live.uart[2].received = 80)
+DAMAGE(no_byte_here, src->live.uart[2].received = 0)
+DAMAGE(no_uart_there, dst->live.uart[2].known = false)
+
 static const struct {
 	enum verify_check check;
 	void (*damage)(struct verify_seen *source, struct verify_seen *destination);
@@ -146,6 +185,9 @@ static const struct {
 	{VERIFY_P2P, write_was_lost},	      {VERIFY_P2P, write_was_lost_underway},
 	{VERIFY_P2P, nobody_wrote},	      {VERIFY_P2P, nothing_was_seen},
 	{VERIFY_P2P, peer_not_asked},
+	{VERIFY_UART, byte_lost},	      {VERIFY_UART, byte_lost_here},
+	{VERIFY_UART, byte_doubled},	      {VERIFY_UART, no_byte_back},
+	{VERIFY_UART, no_byte_here},	      {VERIFY_UART, no_uart_there},
 };
 
 static void each_damage_fails_its_check_alone(void **state)
@@ -154,7 +196,7 @@ static void each_damage_fails_its_check_alone(void **state)
 	unsigned i, check;
 
 	for (i = 0; i < ARRAY_SIZE(damages); i++) {
-		fill_good(&verify);
+		fill(&verify, true);
 		damages[i].damage(&verify.source, &verify.destination);
 		verify_judge(&verify);
 		for (check = 0; check < VERIFY_CHECKS; check++)
@@ -202,6 +244,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(good_passes),
 		cmocka_unit_test(nothing_passes_nothing),
+		cmocka_unit_test(checks_belong_to_devices),
 		cmocka_unit_test(unknown_is_null),
 		cmocka_unit_test(each_damage_fails_its_check_alone),
 		cmocka_unit_test(a_silent_device_counts_doorbells),

@@ -132,9 +132,11 @@ static inline bool device_can(const struct vfm_device *dev, uint32_t flags)
 	return (dev->info.mig_flags & flags) == flags;
 }
 
+/* Is there a tracker to try? One that refused once may have changed its mind. */
 static inline bool device_has_log(const struct vfm_device *dev)
 {
-	return dev->ops->log_report && dev->info.tracker != VFM_TRACKER_NONE;
+	return dev->ops->log_report &&
+	       (dev->info.tracker != VFM_TRACKER_NONE || dev->log_refusal);
 }
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "device/device.h"
+#include "device/vfio-log.h"
 #include "device/vfio.h"
 
 struct vfio_device {
@@ -18,6 +19,7 @@ struct vfio_device {
 	const struct vfio_sys *sys;
 	struct vfm_vfio_fds fds;
 	struct vfio_data data;
+	struct vfio_log log;
 };
 
 static struct vfio_device *device_of(struct vfm_device *dev)
@@ -169,9 +171,31 @@ static int stop_copy_size(struct vfm_device *dev, uint64_t *size)
 	return 0;
 }
 
+/* ---- dirty pages ---- */
+
+static int log_start(struct vfm_device *dev, const struct device_range *ranges, unsigned count,
+		     uint64_t *page_size)
+{
+	return vfio_log_start(&device_of(dev)->log, ranges, count, page_size, &dev->info.tracker,
+			      &dev->log_refusal);
+}
+
+static int log_stop(struct vfm_device *dev)
+{
+	return vfio_log_stop(&device_of(dev)->log);
+}
+
+static int log_report(struct vfm_device *dev, uint64_t iova, uint64_t size, uint64_t page_size,
+		      uint64_t *bitmap)
+{
+	return vfio_log_report(&device_of(dev)->log, iova, size, page_size, bitmap);
+}
+
 static void destroy(struct vfm_device *dev)
 {
 	struct vfio_device *d = device_of(dev);
+
+	vfio_log_destroy(&d->log);
 
 	vfio_data_destroy(&d->data);
 	free(d);
@@ -187,6 +211,9 @@ static const struct device_ops ops = {
 	.wait = wait_data,
 	.precopy_info = precopy_info,
 	.stop_copy_size = stop_copy_size,
+	.log_start = log_start,
+	.log_stop = log_stop,
+	.log_report = log_report,
 	.cancel = cancel,
 	.destroy = destroy,
 };
@@ -228,6 +255,8 @@ static void read_info(struct vfio_device *d, struct vfm_device_info *info)
 	info->mig_flags = read_flags(d);
 	if (!info->mig_flags)
 		return;
+	info->tracker = vfio_log_probe(&d->log);
+	info->has_dma_logging = info->tracker == VFM_TRACKER_DEVICE;
 	info->has_data_size = vfio_feature_probe(d->sys, d->fds.device,
 						 VFM_FEATURE_MIG_DATA_SIZE | VFM_FEATURE_GET);
 	if (!(info->mig_flags & VFM_MIG_PRE_COPY))
@@ -249,6 +278,7 @@ int vfio_device_new(const struct vfio_sys *sys, const struct vfm_vfio_fds *fds, 
 	}
 	made->sys = sys;
 	made->fds = *fds;
+	vfio_log_init(&made->log, sys, &made->fds);
 	read_info(made, &made->dev.info);
 	ret = device_init(&made->dev, &ops, name);
 	if (ret < 0)

@@ -132,6 +132,8 @@ static json *device_json(const struct session *s, const struct worker *w)
 
 	json_object_object_add(o, "name", json_object_new_string(w->device->info.name));
 	json_object_object_add(o, "backend", json_object_new_string(w->device->info.backend));
+	json_object_object_add(o, "tracker",
+			       json_object_new_string(vfm_tracker_name(w->device->info.tracker)));
 	json_object_object_add(o, "precopy_bytes", number(w->precopy_bytes));
 	json_object_object_add(o, "stopcopy_bytes", number(w->stopcopy_bytes));
 	json_object_object_add(o, "loaded_bytes", number(w->consumed));

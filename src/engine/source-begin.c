@@ -152,6 +152,29 @@ int source_describe(struct session *s)
 
 /* ---- set up ---- */
 
+/* Who tracks, where it is not who it was to be. */
+static void tell_tracker(struct session *s, const struct worker *w)
+{
+	const struct vfm_device *dev = w->device;
+	const char *name = dev->info.name;
+
+	if (!memory_region_count(s->memory))
+		return;
+	if (!w->log_on && dev->log_refusal)
+		session_log(s, VFM_LOG_WARN,
+			    "device %s was to track its writes, and does not (%s): all memory "
+			    "counts as dirty", name, strerror(-dev->log_refusal));
+	else if (!w->log_on)
+		session_log(s, VFM_LOG_WARN,
+			    "device %s does not track its writes: all memory counts as dirty",
+			    name);
+	else if (dev->log_refusal)
+		session_log(s, VFM_LOG_WARN,
+			    "a better way to track the writes of device %s was refused (%s): %s "
+			    "tracks them", name, strerror(-dev->log_refusal),
+			    vfm_tracker_name(dev->info.tracker));
+}
+
 static int start_tracking(struct session *s)
 {
 	int r = s->vm.dirty_start(s->vm_opaque);
@@ -162,10 +185,7 @@ static int start_tracking(struct session *s)
 	memory_mark_all(s->memory);
 	r = workers_run(s, job_log_start, 0);
 	for (unsigned i = 0; i < s->device_count && !r; i++)
-		if (!s->workers[i]->log_on && memory_region_count(s->memory))
-			session_log(s, VFM_LOG_WARN,
-				    "device %s does not track its writes: all memory counts as dirty",
-				    s->workers[i]->device->info.name);
+		tell_tracker(s, s->workers[i]);
 	return r;
 }
 

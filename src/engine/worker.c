@@ -484,14 +484,23 @@ int job_resuming(struct worker *w)
 	return r ? r : transition(w, VFM_STATE_RESUMING);
 }
 
+/* A dead user's saving session is not ours: its data is gone with it. */
+static bool is_saving(enum vfm_state state)
+{
+	return state == VFM_STATE_PRE_COPY || state == VFM_STATE_PRE_COPY_P2P ||
+	       state == VFM_STATE_STOP_COPY;
+}
+
 int job_precopy(struct worker *w)
 {
-	enum vfm_state state;
+	enum vfm_state state = VFM_STATE_RUNNING;
 	int r;
 
 	enter_device(w, true);
 	r = vfm_device_get_state(w->device, &state); /* others may have used it since it was made */
 	enter_device(w, false);
+	if (!r && is_saving(state))
+		r = transition(w, VFM_STATE_RUNNING);
 	if (r || !device_can(w->device, VFM_MIG_PRE_COPY))
 		return r;
 	r = transition(w, VFM_STATE_PRE_COPY);

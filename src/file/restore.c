@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Restoring: read the file through, compare, and only then touch the device. Each chunk is checked
+ * again on its second way, since a file can change in between; that, like any other failure from
+ * there on, ends in a reset.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/error.h"
+#include "device/device.h"
+#include "file/file.h"
+
+#define REASONS_MAX 16
+
+/* All reasons on one line, as far as they fit. */
+static int refuse(struct file_job *job, const struct vfm_identity *from)
+{
+	char lines[REASONS_MAX][VFM_ERROR_TEXT_MAX], text[VFM_ERROR_TEXT_MAX];
+	int count = vfm_identity_compare(from, "in the file", &job->identity, "here", lines,
+					 REASONS_MAX);
+	size_t used = 0;
+
+	for (int i = 0; i < count && i < REASONS_MAX && used < sizeof(text); i++)
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", i ? "; " : "",
+					 lines[i]);
+	return count ? error_set_device(job->error, EINVAL, job->device->info.name,
+					"the file is another device's: %s", text)
+		     : 0;
+}
+
+/* Leaves the file where it was. */
+static int check(struct file_job *job, struct vfm_state_file *file)
+{
+	off_t start = lseek(job->fd, 0, SEEK_CUR);
+	char why[VFM_ERROR_TEXT_MAX] = "";
+	int ret;
+
+	if (start < 0)
+		return error_set(job->error, errno, "the file cannot be read twice");
+	ret = file_check(job->fd, file, why, sizeof(why));
+	if (ret)
+		return error_set(job->error, ret, "%s", why);
+	if (lseek(job->fd, start, SEEK_SET) < 0)
+		return error_set(job->error, errno, "the file cannot be read twice");
+	return refuse(job, &file->identity);
+}
+
+/* Whatever it holds is thrown away, and a session or an error that somebody left with it. */
+static int begin(struct file_job *job)
+{
+	enum vfm_state state = VFM_STATE_ERROR;
+	int ret = vfm_device_get_state(job->device, &state);
+
+	if (ret || (state != VFM_STATE_RUNNING && state != VFM_STATE_STOP))
+		ret = vfm_device_reset(job->device);
+	if (ret)
+		return error_set_device(job->error, ret, job->device->info.name,
+					"it could not be reset");
+	return device_transition(job->device, VFM_STATE_RESUMING, NULL, NULL, job->error);
+}
+
+static int load_piece(struct file_job *job, struct file_reader *reader, size_t *size)
+{
+	const void *data;
+	int ret = file_reader_next(reader, &data, size);
+
+	if (ret)
+		return error_set(job->error, ret, "the file changed while it was read");
+	if (*size)
+		ret = job->device->ops->write(job->device, data, *size);
+	return ret ? error_set_device(job->error, ret, job->device->info.name, "it refused its state")
+		   : 0;
+}
+
+static int load(struct file_job *job, struct file_reader *reader, uint64_t total)
+{
+	size_t size = 0;
+	int ret;
+
+	do {
+		ret = file_progress(job, file_reader_bytes(reader), total);
+		ret = ret ? error_set(job->error, ret, "cancelled") : load_piece(job, reader, &size);
+	} while (!ret && size);
+	return ret;
+}
+
+static int finish(struct file_job *job)
+{
+	int ret = device_transition(job->device, VFM_STATE_STOP, NULL, NULL, job->error);
+
+	if (!ret && !job->options.stay_stopped)
+		ret = device_transition(job->device, VFM_STATE_RUNNING, NULL, NULL, job->error);
+	return ret;
+}
+
+static int touch(struct file_job *job, struct file_reader *reader, uint64_t total)
+{
+	int ret = begin(job);
+
+	if (!ret)
+		ret = load(job, reader, total);
+	if (!ret)
+		ret = finish(job);
+	job->end = VFM_DEVICE_RESTORED;
+	if (ret)
+		job->end = vfm_device_reset(job->device) ? VFM_DEVICE_LOST : VFM_DEVICE_RESET;
+	return ret;
+}
+
+static void restore(void *arg)
+{
+	struct file_job *job = arg;
+	struct vfm_state_file file = {.size = sizeof(file)};
+	struct file_reader *reader = NULL;
+	int ret = check(job, &file);
+
+	if (!ret) {
+		ret = file_reader_new(job->fd, &reader);
+		if (ret)
+			error_set(job->error, ret, "the file changed while it was read");
+	}
+	if (!ret)
+		ret = touch(job, reader, file.bytes);
+	file_reader_free(reader);
+	job->result = ret;
+}
+
+VFM_API int vfm_state_restore(struct vfm_device *device, const struct vfm_identity *identity, int fd,
+			      const struct vfm_state_options *options, enum vfm_device_end *end,
+			      struct vfm_error *error)
+{
+	struct file_job job = {.device = device, .fd = fd};
+
+	return file_run(&job, restore, identity, options, end, error);
+}

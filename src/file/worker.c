@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The thread that a save or a restore runs on: a signal in the middle of a read or a write of device
+ * data can lose some, and a pipe whose reader has gone would end the process. */
+#include <errno.h>
+#include <string.h>
+#include "base/checked.h"
+#include "base/error.h"
+#include "base/thread.h"
+#include "device/device.h"
+#include "file/file.h"
+
+static int copy_options(struct vfm_state_options *out, const struct vfm_state_options *options)
+{
+	*out = (struct vfm_state_options){.size = sizeof(*out)};
+	if (!options)
+		return 0;
+	if (options->size != sizeof(*options))
+		return -EINVAL;
+	*out = *options;
+	return 0;
+}
+
+/* What a caller knows beyond what the device tells. The rest is the device's word, so that no file is
+ * written that could not be read. */
+static int copy_identity(struct file_job *job, const struct vfm_identity *identity)
+{
+	struct vfm_identity own = {.size = sizeof(own)};
+
+	vfm_identity_init(&own, job->device);
+	job->identity = own;
+	if (!identity)
+		return 0;
+	if (identity->size != sizeof(*identity) ||
+	    (identity->page_size && !is_power_of_two(identity->page_size)))
+		return -EINVAL;
+	job->identity = *identity;
+	job->identity.mig_flags = own.mig_flags;
+	memcpy(job->identity.name, own.name, sizeof(own.name));
+	memcpy(job->identity.backend, own.backend, sizeof(own.backend));
+	return 0;
+}
+
+static int prepare(struct file_job *job, const struct vfm_identity *identity,
+		   const struct vfm_state_options *options)
+{
+	int ret = copy_options(&job->options, options);
+
+	if (!ret)
+		ret = copy_identity(job, identity);
+	if (ret)
+		return error_set(job->error, ret, "the identity or the options are not such");
+	if (!device_can(job->device, VFM_MIG_STOP_COPY))
+		return error_set_device(job->error, EOPNOTSUPP, job->device->info.name,
+					"it has no migration support");
+	return 0;
+}
+
+int file_run(struct file_job *job, void (*run)(void *job), const struct vfm_identity *identity,
+	     const struct vfm_state_options *options, enum vfm_device_end *end,
+	     struct vfm_error *error)
+{
+	struct vfm_error own = {.code = 0};
+	struct thread thread = {.started = false};
+	int ret;
+
+	job->error = error ? error : &own;
+	memset(job->error, 0, sizeof(*job->error));
+	job->end = VFM_DEVICE_UNTOUCHED;
+	ret = prepare(job, identity, options);
+	if (!ret) {
+		ret = thread_start(&thread, job->options.threads, "vfm-state", run, job);
+		if (ret)
+			error_set(job->error, ret, "no thread");
+	}
+	if (!ret) {
+		thread_join(&thread);
+		ret = job->result;
+	}
+	if (end)
+		*end = job->end;
+	return ret;
+}
+
+int file_progress(struct file_job *job, uint64_t bytes, uint64_t total)
+{
+	if (!job->options.progress || !job->options.progress(job->options.opaque, bytes, total))
+		return 0;
+	return -ECANCELED;
+}

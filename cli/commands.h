@@ -5,10 +5,13 @@
 #define CLI_COMMANDS_H
 
 int blockers_main(int argc, char **argv);
+int compat_main(int argc, char **argv);
 int demo_main(int argc, char **argv);
 int info_main(int argc, char **argv);
 int migrate_main(int argc, char **argv);
 int replay_main(int argc, char **argv);
+int restore_main(int argc, char **argv);
+int save_main(int argc, char **argv);
 int sim_main(int argc, char **argv); /* sim/ */
 int vm_main(int argc, char **argv);  /* vmm/ */
 

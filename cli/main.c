@@ -23,6 +23,9 @@ static const struct command {
 	{"migrate", migrate_main, "start, follow, cancel a migration of a running VM"},
 	{"info", info_main, "show what devices are and what a migration would find in them"},
 	{"blockers", blockers_main, "say what stands against migrating devices"},
+	{"save", save_main, "save a device's state into a file"},
+	{"restore", restore_main, "restore a device from a file"},
+	{"compat", compat_main, "say whether one device would take the state of another"},
 	{"replay", replay_main, "decide again on a recorded migration when to switch over"},
 };
 

@@ -181,6 +181,118 @@ static void blockers_judge_together(void **state)
 	assert_string_equal(run.output, "");
 }
 
+/* ---- save, restore, compat ---- */
+
+static void a_state_goes_from_one_to_another(void **state)
+{
+	start_sim(0, NULL);
+	start_sim(1, NULL);
+	expect(0, "save @/sim0 @/file");
+	expect_said("saved 30");
+	expect(0, "compat @/file @/sim1");
+	assert_string_equal(run.output, "");
+	expect(0, "restore @/sim1 @/file");
+	expect_said("RUNNING");
+	/* What arrived is what was sent: neither device changes its state by itself. */
+	expect(0, "save -q @/sim1 @/again");
+	assert_string_equal(run.output, "");
+	expect(0, "restore -q --stopped @/sim1 @/again");
+	expect(0, "info @/sim1");
+	expect_said("state            STOP\n");
+	expect(0, "save -q @/sim1 @/again");
+	expect(0, "info @/sim1");
+	expect_said("state            STOP\n");
+	expect(0, "info @/sim0");
+	expect_said("state            RUNNING\n");
+}
+
+/* Through pipes, of a shell. */
+static void sh(int status, const char *format, ...) PRINTF(2, 3);
+static void sh(int status, const char *format, ...)
+{
+	char text[1024], command[2048];
+	va_list list;
+	int got;
+
+	va_start(list, format);
+	vsnprintf(text, sizeof(text), format, list);
+	va_end(list);
+	snprintf(command, sizeof(command), "cd %s && { %s; } >log 2>&1", dir, text);
+	got = system(command);
+	if (got != status << 8)
+		print_error("%s: %d\n", command, got);
+	assert_int_equal(got, status << 8);
+}
+
+/* What the shell's commands said. */
+static void expect_logged(const char *text)
+{
+	char path[128];
+	FILE *in;
+
+	path_of(path, "log");
+	in = fopen(path, "r");
+	assert_non_null(in);
+	run.output[fread(run.output, 1, sizeof(run.output) - 1, in)] = '\0';
+	fclose(in);
+	expect_said(text);
+}
+
+static void a_state_goes_through_a_pipe(void **state)
+{
+	start_sim(0, NULL);
+	start_sim(1, NULL);
+	sh(0, "$VFIO_MIGRATE save sim0 - | TMPDIR=. $VFIO_MIGRATE restore sim1 -");
+	sh(0, "$VFIO_MIGRATE save sim0 - | $VFIO_MIGRATE compat - sim1");
+	sh(1, "$VFIO_MIGRATE save sim0 - | head -c 70000 | $VFIO_MIGRATE restore sim1 -");
+	expect_logged("cut or altered: found out after 70000 bytes; the device is as it was");
+	sh(1, "$VFIO_MIGRATE save sim0 - | $VFIO_MIGRATE restore --limit=100K sim1 -");
+	expect_logged("it does not end within 102400 bytes");
+	sh(1, "$VFIO_MIGRATE save sim0 /dev/full");
+	expect_logged("No space left");
+	expect(0, "info @/sim0 @/sim1");
+	assert_null(strstr(run.output, "STOP\n"));
+}
+
+static void a_file_is_whole_or_not_there(void **state)
+{
+	start_sim(0, "--corrupt-stream");
+	start_sim(1, NULL);
+	start_sim(2, "--migration=none");
+	expect(1, "save @/sim2 @/file");
+	expect_said("it has no migration support");
+	sh(0, "test ! -e file && test ! -e file.part");
+	expect(1, "save @/nowhere @/file");
+	expect(1, "save @/sim1 @/no/where");
+	sh(0, "test ! -e file && test ! -e file.part");
+	expect(0, "save @/sim0 @/file");
+	sh(0, "test ! -e file.part");
+	/* Whole, and of the right kind, and still not what the device takes: so says it at the end. */
+	expect(1, "restore @/sim1 @/file");
+	expect_said("the device was reset: it is RUNNING with initial contents");
+	expect(0, "info @/sim1");
+	expect_said("state            RUNNING\n");
+}
+
+static void other_things_are_refused(void **state)
+{
+	start_sim(0, NULL);
+	start_sim(1, "--migration=none");
+	sh(0, "echo something else >file");
+	expect(1, "restore @/sim0 @/file");
+	expect_said("file: Invalid argument: it is no saved state of a device; the device is as it was");
+	expect(1, "restore @/sim0 @/nothing");
+	expect(1, "restore @/sim0 @");
+	expect(1, "compat @/file @/sim0");
+	expect_said("it is no saved state of a device");
+	expect(1, "compat @/sim0 @/nowhere");
+	expect(1, "compat @/sim0 @/sim1");
+	assert_string_equal(run.output, "it has no migration support at B\n");
+	expect(1, "compat -q @/sim0 @/sim1");
+	assert_string_equal(run.output, "");
+	expect(0, "compat @/sim0 @/sim0");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, stop_all)
 
 int main(void)
@@ -190,6 +302,10 @@ int main(void)
 		TEST(info_knows_what_is_not_known),
 		TEST(info_says_why_nothing_opens),
 		TEST(blockers_judge_together),
+		TEST(a_state_goes_from_one_to_another),
+		TEST(a_state_goes_through_a_pipe),
+		TEST(a_file_is_whole_or_not_there),
+		TEST(other_things_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,6 +50,28 @@ expect 1 info "$pci"
 cat out
 said 'cannot be opened'
 
+echo "---- save, restore, compat"
+expect 0 save $one one.state
+expect 0 restore $twin one.state
+expect 0 restore $one one.state
+"$VFIO_MIGRATE" save $one - 2>out | "$VFIO_MIGRATE" restore $twin - || fail "through a pipe"
+expect 0 compat $one $twin
+expect 0 compat one.state $twin
+expect 1 compat $one $two
+cat out
+said 'type mtty-1 at A, mtty-2 at B'
+said 'BAR 1 has 0 bytes at A, 8 at B'
+expect 1 compat one.state $two
+expect 1 restore $two one.state
+cat out
+said "the file is another device's: type mtty-1 in the file, mtty-2 here"
+said 'the device is as it was'
+head -c 340 one.state >cut.state
+expect 1 restore $twin cut.state
+said 'it was cut or altered'
+expect 0 info $one $two $twin
+[ "$(grep -c 'state            RUNNING' out)" = 3 ] || fail "a device does not run: $(cat out)"
+
 echo "---- blockers"
 expect 0 blockers $one $two
 [ ! -s out ] || fail "there are blockers: $(cat out)"

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* `vfio-migrate save`: one device's state into a file. A file is whole or is not there: it is written
+ * beside its place and renamed. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/compiler.h"
+#include "commands.h"
+#include "complain.h"
+#include "device.h"
+#include "exit.h"
+#include "options.h"
+#include "state-work.h"
+#include "units.h"
+
+#define COMMAND "save"
+
+struct save_options {
+	bool quiet;
+	const char *arg[2];
+};
+
+static const struct option_row rows[] = {
+	{"quiet", 'q', OPTION_FLAG, offsetof(struct save_options, quiet), 0, 0, NULL,
+	 "print nothing but errors", NULL},
+};
+
+static const struct options options = {
+	.args = "DEVICE FILE",
+	.doc = "Save the state of a device into FILE (- is stdout): stop it, copy it, and put it "
+	       "back to what it was.\v" CLI_DEVICE_HELP
+	       " Exit status 1: it failed, and there is no FILE; 4: the same after an interrupt.",
+	.rows = rows,
+	.row_count = ARRAY_SIZE(rows),
+	.arg_count = 2,
+	.args_offset = offsetof(struct save_options, arg),
+};
+
+/* Where the bytes go, and where they are to be in the end. */
+struct target {
+	const char *path;
+	char beside[PATH_MAX]; /* "": path is written to itself */
+	int fd;
+};
+
+/* A pipe or /dev/null cannot be replaced by a file. */
+static bool is_replaced(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) ? errno == ENOENT : S_ISREG(st.st_mode);
+}
+
+static int target_open(struct target *target, const char *path)
+{
+	int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
+
+	*target = (struct target){.path = path};
+	if (!strcmp(path, "-"))
+		target->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+	else if (!is_replaced(path))
+		target->fd = open(path, O_WRONLY | O_CLOEXEC);
+	else if (snprintf(target->beside, PATH_MAX, "%s.part", path) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	else
+		target->fd = open(target->beside, flags, 0600);
+	if (target->fd >= 0)
+		return 0;
+	target->beside[0] = '\0';
+	return -errno;
+}
+
+/* @ret: how the saving went. The file is on disk before it gets its name. */
+static int target_close(struct target *target, int ret)
+{
+	if (!ret && *target->beside && fsync(target->fd))
+		ret = -errno;
+	if (close(target->fd) && !ret)
+		ret = -errno;
+	if (!*target->beside)
+		return ret;
+	if (!ret && rename(target->beside, target->path))
+		ret = -errno;
+	if (ret)
+		unlink(target->beside);
+	return ret;
+}
+
+static void report(const struct state_work *work, const char *path)
+{
+	char bytes[UNITS_SIZE];
+
+	fprintf(!strcmp(path, "-") ? stderr : stdout, "saved %s of %s into %s\n",
+		units_bytes(bytes, work->bytes), work->devices.device[0].text,
+		!strcmp(path, "-") ? "standard output" : path);
+}
+
+static int save(struct state_work *work, const char *path, bool quiet)
+{
+	struct target target;
+	int ret = target_open(&target, path), closed;
+
+	if (ret)
+		return complain_of(COMMAND, CLI_EXIT_FAILED, "%s: %s", path, strerror(-ret));
+	ret = vfm_state_save(work->devices.device[0].device, &work->identity, target.fd,
+			     &work->options, &work->end, &work->error);
+	closed = target_close(&target, ret);
+	if (ret)
+		return state_work_failed(work, ret);
+	if (closed)
+		return complain_of(COMMAND, CLI_EXIT_FAILED, "%s: %s", path, strerror(-closed));
+	if (!quiet)
+		report(work, path);
+	return CLI_EXIT_OK;
+}
+
+int save_main(int argc, char **argv)
+{
+	struct save_options chosen = {0};
+	struct state_work work;
+	int status;
+
+	if (options_parse(&options, argc, argv, &chosen))
+		return CLI_EXIT_USAGE;
+	if (!chosen.arg[0] || !chosen.arg[1])
+		return complain_of(COMMAND, CLI_EXIT_USAGE, "%s is missing; see --help",
+				   chosen.arg[0] ? "FILE" : "DEVICE");
+	if (!strcmp(chosen.arg[1], "-") && isatty(STDOUT_FILENO))
+		return complain_of(COMMAND, CLI_EXIT_USAGE, "standard output is a terminal: give a "
+							    "file, or a pipe that takes the state");
+	status = state_work_begin(&work, COMMAND, chosen.arg[0], chosen.arg[1], chosen.quiet);
+	if (status)
+		return status;
+	status = save(&work, chosen.arg[1], chosen.quiet);
+	state_work_end(&work);
+	return status;
+}

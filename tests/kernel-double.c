@@ -807,17 +807,21 @@ static int kd_readlink(const struct vfio_sys *sys, const char *path, char *buf, 
 	return give(text, buf, size);
 }
 
-static int kd_realpath(const struct vfio_sys *sys UNUSED, const char *path, char *buf, size_t size)
+static int kd_realpath(const struct vfio_sys *sys, const char *path, char *buf, size_t size)
 {
-	bool known = !strcmp(path, "/sys/bus/pci/devices/" KD_ADDRESS) ||
-		     !strcmp(path, "/sys/class/vfio-dev/vfio3/device") || !strcmp(path, KD_SYSFS);
+	struct kernel_double *kd = of(sys);
+	bool known = !strcmp(path, "/sys/bus/pci/devices/" KD_ADDRESS) || !strcmp(path, KD_SYSFS) ||
+		     (!strcmp(path, "/sys/class/vfio-dev/vfio3/device") && !kd->no_vfio_driver);
 
+	if (!strcmp(path, "/sys/class/vfio-dev") ||
+	    (!strcmp(path, KD_SYSFS "/vfio-dev/vfio3/dev") && !kd->no_cdev))
+		return give(path, buf, size);
 	return give(known ? KD_SYSFS : NULL, buf, size);
 }
 
 static int kd_first_entry(const struct vfio_sys *sys, const char *path, char *buf, size_t size)
 {
-	bool known = !strcmp(path, KD_SYSFS "/vfio-dev") && !of(sys)->no_cdev;
+	bool known = !strcmp(path, KD_SYSFS "/vfio-dev") && !of(sys)->no_vfio_driver;
 
 	return give(known ? "vfio3" : NULL, buf, size);
 }

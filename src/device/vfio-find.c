@@ -84,26 +84,44 @@ static void get_group(const struct vfio_sys *sys, struct vfm_vfio_place *place)
 		place->group = (int)number;
 }
 
-static void get_node(const struct vfio_sys *sys, struct vfm_vfio_place *place)
+/* Each device of a VFIO driver has a directory vfio-dev/vfioN; one with a character device has a
+ * file dev in it. False: it has no such directory. */
+static bool get_node(const struct vfio_sys *sys, struct vfm_vfio_place *place)
 {
-	char path[VFM_VFIO_PATH_MAX + 32], name[64];
+	char path[VFM_VFIO_PATH_MAX + 128], name[64], real[VFM_VFIO_PATH_MAX + 128];
 
 	snprintf(path, sizeof(path), "%s/vfio-dev", place->sysfs);
-	if (sys->first_entry(sys, path, name, sizeof(name)) == 0)
+	if (sys->first_entry(sys, path, name, sizeof(name)) < 0)
+		return false;
+	snprintf(path, sizeof(path), "%s/vfio-dev/%s/dev", place->sysfs, name);
+	if (sys->realpath(sys, path, real, sizeof(real)) == 0)
 		snprintf(place->node, sizeof(place->node), NODES "%s", name);
+	return true;
 }
 
-/* An existing device of a kind that we know; can it be opened? */
-static int judge(const struct vfm_vfio_place *place, char *why, size_t why_size)
+/* Kernels before 6.1 have no such directories, and nothing can be told. */
+static bool has_directories(const struct vfio_sys *sys)
+{
+	char real[VFM_VFIO_PATH_MAX];
+
+	return sys->realpath(sys, "/sys/class/vfio-dev", real, sizeof(real)) == 0;
+}
+
+/* An existing device; can it be opened? */
+static int judge(const struct vfio_sys *sys, const struct vfm_vfio_place *place, bool known,
+		 char *why, size_t why_size)
 {
 	if (!place->driver[0])
 		return vfio_why(why, why_size, -ENXIO,
 				"%s has no driver: bind it to vfio-pci, or to the VFIO driver of its "
 				"vendor", place->address);
+	if (!known && has_directories(sys))
+		return vfio_why(why, why_size, -ENXIO,
+				"%s is bound to %s, which is no VFIO driver: bind it to vfio-pci, or to "
+				"the VFIO driver of its vendor", place->address, place->driver);
 	if (!place->node[0] && place->group < 0)
 		return vfio_why(why, why_size, -ENXIO,
-				"%s is bound to %s and in no IOMMU group: turn the IOMMU on, and bind "
-				"it to a VFIO driver", place->address, place->driver);
+				"%s is in no IOMMU group: turn the IOMMU on", place->address);
 	return 0;
 }
 
@@ -111,6 +129,7 @@ int vfio_find(const struct vfio_sys *sys, const char *address, struct vfm_vfio_p
 	      char *why, size_t why_size)
 {
 	char path[VFM_VFIO_PATH_MAX];
+	bool known;
 	int ret;
 
 	memset((char *)place + sizeof(place->size), 0, sizeof(*place) - sizeof(place->size));
@@ -127,8 +146,8 @@ int vfio_find(const struct vfio_sys *sys, const char *address, struct vfm_vfio_p
 	snprintf(place->address, sizeof(place->address), "%s", strrchr(place->sysfs, '/') + 1);
 	get_link(sys, place, "driver", place->driver, sizeof(place->driver));
 	get_group(sys, place);
-	get_node(sys, place);
-	return judge(place, why, why_size);
+	known = get_node(sys, place);
+	return judge(sys, place, known, why, why_size);
 }
 
 VFM_API int vfm_vfio_find(const char *address, struct vfm_vfio_place *place, char *why,

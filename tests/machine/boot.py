@@ -70,15 +70,17 @@ class Results:
         how = ''
         if status == 137 and took >= self.limits[self.name]:
             how = f' (ended by its limit, {self.limits[self.name]} s)'
+        elif status is None:
+            how = ' (the machine ended)'
         elif result == 'FAIL':
             how = f' (status {status})'
         print(f'{self.name:<24} {result:<4} {took:6.1f} s{how}', flush=True)
         self.write(result)
 
     def write(self, result):
-        if result == 'FAIL':
-            self.failed = True
+        if result != 'OK' and self.output:
             print('\n'.join('    ' + line for line in self.output), flush=True)
+        self.failed = self.failed or result == 'FAIL'
         json.dump({'name': self.name, 'result': result, 'stdout': '\n'.join(self.output),
                    'stderr': ''}, self.log)
         self.log.write('\n')
@@ -86,11 +88,12 @@ class Results:
         self.name = None
 
     def fail_rest(self):
+        """The machine has ended, maybe in the middle of a test."""
+        if self.name:
+            self.end(None)
         for name in list(self.left):
-            if name != self.name:
-                self.begin(name)
-            self.output.append('the machine had ended')
-            self.write('FAIL')
+            self.begin(name)
+            self.end(None)
 
 
 def follow(report, results):

@@ -3,11 +3,14 @@
 # The test machine's kernels, made of Debian's packages; none of these is installed. Sourced by
 # machine, with cache.sh.
 #
-# A kernel is a directory of the cache: vmlinuz, busybox and root/lib/modules. The kind debian is
-# Debian's kernel with mtty built for it.
+# A kernel is a directory of the cache: vmlinuz, busybox and root/lib/modules. There is a file for
+# each of the two kinds, kernel-debian.sh and kernel-full.sh, with a function make_KIND.
 
 kernel_series=6.12
-# And mtty, which Debian has not built.
+packages_debian=(binutils gcc kmod make xz-utils)
+# shellcheck disable=SC2034 # kernel() has it by another name
+packages_full=("${packages_debian[@]}" bc bison flex libelf-dev)
+# Of Debian's; to these comes mtty.
 kernel_modules=(vfio vfio_iommu_type1 vfio-pci vfio-pci-core mdev irqbypass kvm kvm-amd ccp)
 
 # ---- packages ----
@@ -25,7 +28,7 @@ update_lists()
 	local admin=()
 
 	[ "$(id -u)" = 0 ] || admin=(sudo -n)
-	"${admin[@]}" apt-get -q update
+	"${admin[@]}" apt-get -qq -o APT::Update::Error-Mode=any update
 }
 
 download() # RELEASE
@@ -34,7 +37,7 @@ download() # RELEASE
 
 	version=$(apt-cache show --no-all-versions "linux-headers-$release" |
 		sed -n 's/^Version: //p')
-	apt-get -q -o Acquire::Retries=1 -o APT::Sandbox::User=root download \
+	apt-get -qq -o Acquire::Retries=1 -o APT::Sandbox::User=root download \
 		"linux-image-$release=$version" "linux-headers-$release=$version" \
 		"linux-headers-$common-common=$version" "linux-kbuild-$common=$version" \
 		"linux-source-$kernel_series=$version" busybox-static
@@ -58,7 +61,7 @@ make_packages() # RELEASE
 {
 	local package
 
-	download "$1" || { update_lists && download "$1"; } || return
+	download "$1"
 	mkdir tree
 	for package in *.deb; do
 		case $package in
@@ -74,51 +77,52 @@ make_packages() # RELEASE
 	sed -i 's#/usr/src/#../#' "tree/usr/src/linux-headers-$1/Makefile"
 }
 
-# ---- Debian's kernel ----
-
-make_mtty() # RELEASE PACKAGES
+# Sets $release to the newest and $packages to their directory, or this to nothing. What apt knows may
+# be older than what the archive has.
+get_packages()
 {
-	mkdir mtty
-	tar -xJf "$2/source.tar.xz" -C mtty --strip-components=3 \
-		"linux-source-$kernel_series/samples/vfio-mdev/mtty.c"
-	echo "obj-m += mtty.o" >mtty/Makefile
-	env -u CC -u ARCH -u MAKEFLAGS make -s -C "$2/tree/usr/src/linux-headers-$1" M="$PWD/mtty" \
-		CONFIG_DEBUG_INFO_BTF_MODULES= modules # pahole would be needed
+	local lists
+
+	packages=
+	for lists in known updated; do
+		[ "$lists" = known ] || update_lists || return 0
+		release=$(newest_release)
+		[ -n "$release" ] || continue
+		cached "packages-$(hash_of "$release" "${kernel_modules[*]}")" \
+			make_packages "$release"
+		packages=$cached
+		[ -z "$packages" ] || return 0
+	done
 }
 
-# Unpacked, since busybox wants them so.
-make_debian() # RELEASE PACKAGES
-{
-	local modules=root/lib/modules/$1
+# ---- kernels ----
 
-	make_mtty "$1" "$2"
-	mkdir -p "$modules/kernel"
-	find "$2/tree" -path "*/lib/modules/$1/modules.*" -exec cp {} "$modules" \;
-	find "$2/tree" -name '*.ko.xz' -exec cp {} "$modules/kernel" \;
-	unxz "$modules"/kernel/*.xz
-	strip --strip-debug -o "$modules/kernel/mtty.ko" mtty/mtty.ko
-	/sbin/depmod -b root "$1"
-	cp "$2/tree/boot/vmlinuz-$1" vmlinuz
-	find "$2/tree" -name busybox -path '*/bin/*' -exec cp {} busybox \;
-	rm -rf mtty
+take_busybox() # PACKAGES
+{
+	find "$1/tree" -path '*/bin/busybox' -exec cp {} busybox \;
+}
+
+kernel_name() # KIND RELEASE
+{
+	echo "$1-$(hash_of "$2" "$(cat "$here/kernel-$1".*)")"
 }
 
 # kernel KIND: its directory is left in $cached.
 kernel()
 {
-	local release recipe packages=
+	local -n needed=packages_$1
+	local release packages
 
 	release=$(newest_release)
-	[ -n "$release" ] || { update_lists && release=$(newest_release); } || true
-	[ -n "$release" ] || skip_all "apt knows no kernel $kernel_series"
-	recipe=$1-$(hash_of "$release" "$(cat "$here"/kernel*)")
-	if [ ! -d "$cache/$recipe" ]; then
-		need_packages "${packages_kernel[@]}"
-		echo "test machine: preparing kernel $release ($1)"
-		cached "packages-$release" make_packages "$release"
-		packages=$cached
-		[ -n "$packages" ] || skip_all "the packages of kernel $release cannot be had"
+	cached=$cache/$(kernel_name "$1" "$release")
+	if [ -d "$cached" ]; then
+		touch "$cached" # in use
+		return
 	fi
-	cached "$recipe" "make_$1" "$release" "$packages"
+	need_packages "${needed[@]}"
+	echo "test machine: preparing a kernel $kernel_series ($1)"
+	get_packages
+	[ -n "$packages" ] || skip_all "apt does not get the packages of a kernel $kernel_series"
+	cached "$(kernel_name "$1" "$release")" "make_$1" "$release" "$packages"
 	[ -n "$cached" ] || die "the test machine's kernel cannot be built"
 }

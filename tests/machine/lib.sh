@@ -5,6 +5,10 @@
 # Status 0 is passed, 77 skipped. $VFIO_MIGRATE is the program, $MACHINE_KERNEL debian or full.
 set -eu
 
+# A PCI device behind an IOMMU, bound to vfio-pci: no migration.
+# shellcheck disable=SC2034 # the tests have it
+pci_device=0000:00:02.0
+
 mdev_types=/sys/devices/virtual/mtty/mtty/mdev_supported_types
 mdev_devices=/sys/bus/mdev/devices
 
@@ -32,16 +36,16 @@ remove_mtty() # UUID; waits for who has it open
 	echo 1 >"$mdev_devices/$1/remove"
 }
 
-# group_of UUID: its /dev/vfio/N
+# group_of UUID|$pci_device: its /dev/vfio/N
 group_of()
 {
-	echo "/dev/vfio/$(basename "$(readlink "$mdev_devices/$1/iommu_group")")"
+	echo "/dev/vfio/$(basename "$(readlink /sys/bus/*/devices/"$1"/iommu_group)")"
 }
 
-# cdev_of UUID: its /dev/vfio/devices/vfioN; only the full kernel has it
+# cdev_of UUID|$pci_device: its /dev/vfio/devices/vfioN; only the full kernel has it
 cdev_of()
 {
-	set -- "$mdev_devices/$1/vfio-dev/"*
+	set -- /sys/bus/*/devices/"$1"/vfio-dev/*
 	echo "/dev/vfio/devices/$(basename "$1")"
 }
 

@@ -10,6 +10,7 @@ Every wait ends: the machine has START seconds until its first test, each test S
 than the machine grants it, SLACK for the end. Status 0: all passed or skipped; 1: some failed; 3:
 the machine ended or stood still before its tests were through.
 """
+import ctypes
 import json
 import os
 import selectors
@@ -118,7 +119,9 @@ def follow(report, results):
 
 
 def main(tests, out, command):
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(3)) # and QEMU with it
+    # QEMU does not outlive this program, nor this who called it (PR_SET_PDEATHSIG).
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     with open(tests, encoding='utf-8') as rows:
         limits = {name: int(seconds) for name, seconds, _ in map(str.split, rows)}
     with open(f'{out}/report.log', 'wb') as report_log, open(f'{out}/qemu.log', 'wb') as qemu_log, \

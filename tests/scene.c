@@ -273,26 +273,24 @@ void scene_expect_guest(enum lab_end end)
 	want(beat >= first + BEATS, "the heart stands still");
 }
 
-/* @member of the first device goes up. */
-static void expect_more(enum lab_end end, const char *member)
+uint64_t scene_look(enum lab_end end, const char *member)
 {
-	uint64_t deadline = wait_end();
-	uint64_t first = look(end, "live.devices", member), now;
+	return look(end, "live.devices", member);
+}
+
+void scene_expect_more(enum lab_end end, const char *member)
+{
+	uint64_t deadline = wait_end(), first = scene_look(end, member), now;
 
 	do
-		now = look(end, "live.devices", member);
+		now = scene_look(end, member);
 	while (now == first && patient(deadline));
 	want(now > first, "the device's %s stay as they are", member);
 }
 
 void scene_expect_device(enum lab_end end)
 {
-	expect_more(end, scene.config.vfio[end] ? "uart.received" : "records");
-}
-
-void scene_expect_interrupts(enum lab_end end)
-{
-	expect_more(end, "irqs");
+	scene_expect_more(end, scene.config.vfio[end] ? "uart.received" : "records");
 }
 
 void scene_expect_waiting(void)
@@ -361,6 +359,36 @@ void scene_expect_arrival(void)
 	if (!verify_held(&verify))
 		verify_print(&verify, stderr);
 	want(verify_held(&verify), "the guest did not arrive as it left");
+}
+
+static void await_back(const char *address)
+{
+	struct follow back = {.vm = scene.side[LAB_DESTINATION].qmp, .interrupts = interrupts};
+	struct follow_limits limits = {VFM_UNLIMITED, VFM_UNLIMITED};
+	struct json_object *told = NULL;
+	int rc = follow_set_limits(&back, &limits);
+
+	if (!rc)
+		rc = follow_start(&back, address);
+	if (!rc)
+		rc = follow_to_end(&back);
+	if (!rc)
+		rc = follow_get_report(&back, &told);
+	want(!rc, "migrating back: %s", qmp_client_why(back.vm));
+	want(!strcmp(field_text(told, "status", ""), "completed"), "not completed: %s",
+	     json_object_to_json_string(told));
+	json_object_put(told);
+}
+
+void scene_come_back(void)
+{
+	struct json_object *arguments = json_object_new_object(), *waits;
+
+	json_object_object_add(arguments, "uri", json_object_new_string("tcp:127.0.0.1:0"));
+	scene_execute(LAB_SOURCE, "migrate-incoming", arguments);
+	waits = ask(LAB_SOURCE, "x-vfm-incoming", NULL);
+	await_back(field_text(waits, "address", ""));
+	json_object_put(waits);
 }
 
 void scene_kill(struct process *process, int signal)

@@ -55,8 +55,9 @@ void scene_expect_guest(enum lab_end end);
 /* Its device works, too: the guest gets records, or bytes from a UART, and they are right. */
 void scene_expect_device(enum lab_end end);
 
-/* And it interrupts. */
-void scene_expect_interrupts(enum lab_end end);
+/* A number that x-vfm-verify tells of its first device: now, and a higher one soon. */
+uint64_t scene_look(enum lab_end end, const char *member);
+void scene_expect_more(enum lab_end end, const char *member);
 
 /* The destination is there and has not run the guest. */
 void scene_expect_waiting(void);
@@ -72,6 +73,9 @@ unsigned scene_count_said(enum lab_end end, const char *text);
 
 /* Move to the destination that waits, and compare both VMs after it. */
 void scene_expect_arrival(void);
+
+/* The VM goes back to where it came from, which was told to wait for it. */
+void scene_come_back(void);
 
 void scene_kill(struct process *process, int signal);
 

@@ -31,6 +31,7 @@ struct kind {
 	const char *way;     /* --vfio-way */
 	unsigned count;      /* devices */
 	const char *irq;     /* NULL: what the VMM takes by itself */
+	const char *accel;   /* NULL: kvm */
 };
 
 static struct lab_config config;
@@ -88,7 +89,7 @@ static void set_up(const struct kind *kind, unsigned source_ports, unsigned dest
 		skip();
 	snprintf(vm_option, sizeof(vm_option), "--vfio-way=%s", kind->way);
 	config = scene_config();
-	config.accel = "kvm";
+	config.accel = kind->accel ? kind->accel : "kvm";
 	add_side(LAB_SOURCE, kind, source_ports);
 	add_side(LAB_DESTINATION, kind, destination_ports);
 	scene_start(&config);
@@ -147,9 +148,9 @@ static const struct kind *kind_of(void **state)
 static void test_moves(void **state)
 {
 	set_up(kind_of(state), 1, 1);
-	scene_expect_interrupts(LAB_SOURCE);
+	scene_expect_more(LAB_SOURCE, "irqs");
 	scene_expect_arrival();
-	scene_expect_interrupts(LAB_DESTINATION);
+	scene_expect_more(LAB_DESTINATION, "irqs");
 	expect_states(LAB_SOURCE, kind_of(state), "STOP");
 	expect_states(LAB_DESTINATION, kind_of(state), "RUNNING");
 }
@@ -159,6 +160,34 @@ static void test_moves_two_ports(void **state)
 	set_up(kind_of(state), 2, 2);
 	scene_expect_arrival();
 	expect_states(LAB_DESTINATION, kind_of(state), "RUNNING");
+}
+
+/* The device that was given away, in STOP, takes the VM again. */
+static void test_moves_there_and_back(void **state)
+{
+	set_up(kind_of(state), 1, 1);
+	scene_expect_arrival();
+	scene_come_back();
+	expect_source_works(kind_of(state));
+	scene_expect_more(LAB_SOURCE, "irqs");
+	assert_int_equal(scene_look(LAB_SOURCE, "uart.lost"), 0);
+	assert_int_equal(scene_look(LAB_SOURCE, "uart.doubled"), 0);
+	expect_states(LAB_DESTINATION, kind_of(state), "STOP");
+}
+
+/* A byte that is taken out of the destination's device is missed. */
+static void test_a_lost_byte_is_counted(void **state)
+{
+	set_up(kind_of(state), 1, 1);
+	scene.config.spoil = "byte";
+	scene_renew(LAB_DESTINATION);
+	scene_migrate(scene.address, 0);
+	scene_expect_end("completed");
+	scene_expect_guest(LAB_DESTINATION);
+	scene_expect_device(LAB_DESTINATION);
+	scene_expect_device(LAB_DESTINATION);
+	assert_int_equal(scene_look(LAB_DESTINATION, "uart.lost"), 1);
+	assert_int_equal(scene_look(LAB_DESTINATION, "uart.doubled"), 0);
 }
 
 static void test_another_number_of_ports_is_refused(void **state)
@@ -224,9 +253,13 @@ static void test_cancelled(void **state)
 	expect_source_works(kind_of(state));
 }
 
-static const struct kind one_group = {"group", 1, NULL}, four_group = {"group", 4, NULL};
-static const struct kind one_cdev = {"cdev", 1, NULL}, four_cdev = {"cdev", 4, NULL};
-static const struct kind one_msi = {"auto", 1, "msi"}, one_polled = {"auto", 1, "none"};
+static const struct kind one_group = {"group", 1, NULL, NULL};
+static const struct kind four_group = {"group", 4, NULL, NULL};
+static const struct kind one_cdev = {"cdev", 1, NULL, NULL};
+static const struct kind four_cdev = {"cdev", 4, NULL, NULL};
+static const struct kind one_msi = {"auto", 1, "msi", NULL};
+static const struct kind one_polled = {"auto", 1, "none", NULL};
+static const struct kind one_thread = {"auto", 1, NULL, "thread"};
 
 #define CASE(test, kind)                                                                           \
 	{                                                                                          \
@@ -243,7 +276,10 @@ int main(int argc, char **argv)
 		CASE(test_moves, one_cdev),
 		CASE(test_moves, four_cdev),
 		CASE(test_moves, one_msi),
+		CASE(test_moves, one_thread),
 		CASE(test_moves_two_ports, one_polled),
+		CASE(test_moves_there_and_back, four_group),
+		CASE(test_a_lost_byte_is_counted, one_group),
 		CASE(test_another_number_of_ports_is_refused, one_group),
 		CASE(test_another_number_of_ports_is_refused, one_cdev),
 		CASE(test_killed_destination, one_group),

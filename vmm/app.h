@@ -124,7 +124,7 @@ void migration_mail(struct migration *m, const struct mail *mail);
 
 /* ---- spoil.c ---- */
 /* For tests of the checks: break what arrived. @what: "memory", "device", "ring", "guest",
- * "heartbeat". Wraps the VM's ops. */
+ * "heartbeat", "byte". Wraps the VM's ops. */
 int spoil_ops(struct vmm *vm, const char *what, struct vfm_vm_ops *ops);
 
 #endif

@@ -95,7 +95,8 @@ static int set_accel(struct app_options *o, const char *text, char *why)
 
 static int set_spoil(struct app_options *o, const char *text, char *why)
 {
-	static const char *const words[] = {"memory", "device", "ring", "guest", "heartbeat"};
+	static const char *const words[] = {"memory", "device", "ring", "guest", "heartbeat",
+					    "byte"};
 	unsigned i;
 	int ret = parse_word("--spoil", text, words, ARRAY_SIZE(words), &i, why);
 

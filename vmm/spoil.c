@@ -72,6 +72,17 @@ static void spoil_guest(void *opaque)
 	vmm_ops.owned(vm);
 }
 
+/* One of those that are in flight in a serial card. */
+static void spoil_byte(void *opaque)
+{
+	struct vmm *vm = opaque;
+	uint8_t byte;
+
+	if (!vm->devices || attach_read(&vm->device[0], 0, 0, &byte, 1) < 0)
+		vmm_log(vm, VFM_LOG_ERROR, "there is no byte to spoil");
+	vmm_ops.owned(vm);
+}
+
 int spoil_ops(struct vmm *vm, const char *what, struct vfm_vm_ops *ops)
 {
 	static const struct {
@@ -87,6 +98,10 @@ int spoil_ops(struct vmm *vm, const char *what, struct vfm_vm_ops *ops)
 
 	if (strcmp(what, "guest") == 0 && vm->params.working_pages > vm->params.cpus) {
 		ops->owned = spoil_guest;
+		return 0;
+	}
+	if (strcmp(what, "byte") == 0) {
+		ops->owned = spoil_byte;
 		return 0;
 	}
 	for (i = 0; i < ARRAY_SIZE(kinds); i++)

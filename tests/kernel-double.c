@@ -16,6 +16,7 @@
 #include "base/bitmap.h"
 #include "base/checked.h"
 #include "base/clock.h"
+#include "sim/device.h"
 #include "tests/kernel-double.h"
 
 static struct kernel_double *of(const struct vfio_sys *sys)
@@ -771,15 +772,16 @@ static void kd_close(const struct vfio_sys *sys, int fd)
 	struct kernel_double *kd = of(sys);
 	struct kd_session *session = find_session(kd, fd);
 	int *known[] = {&kd->device, &kd->container, &kd->iommufd, &kd->group};
+	bool last_group = fd == kd->group && fd >= 0;
 
 	if (session)
 		session->open = false;
 	for (unsigned i = 0; i < ARRAY_SIZE(known) && !session; i++)
 		if (*known[i] == fd)
 			*known[i] = -1;
-	if (fd >= 0 && kd->group < 0 && !kd->by_cdev) {
-		kd->type1 = false; /* the last group left */
-		kd->map_count = kd->iommufd < 0 ? 0 : kd->map_count;
+	if (last_group || (kd->container < 0 && kd->iommufd < 0)) {
+		kd->type1 = false;
+		kd->map_count = 0;
 	}
 	close(fd);
 }
@@ -856,6 +858,27 @@ void kernel_double_init(struct kernel_double *kd, const char *driver,
 	kd->container = kd->iommufd = kd->group = -1;
 	kd->device = new_fd();
 	snprintf(kd->driver, sizeof(kd->driver), "%.20s_vfio_pci", driver);
+}
+
+const void *kernel_double_memory(const struct kernel_double *kd, size_t *size)
+{
+	*size = kd->sim->memory.size;
+	return kd->sim->memory.data;
+}
+
+uint64_t kernel_double_written(const struct kernel_double *kd)
+{
+	return kd->sim->regs.p2p_sent;
+}
+
+bool kernel_double_logs(const struct kernel_double *kd)
+{
+	return kd->sim->log.on;
+}
+
+struct sim_options *kernel_double_options(struct kernel_double *kd)
+{
+	return &kd->sim->opts;
 }
 
 void kernel_double_user_died(struct kernel_double *kd)

@@ -14,7 +14,8 @@
 #define TESTS_KERNEL_DOUBLE_H
 
 #include "device/vfio.h"
-#include "sim/device.h"
+#include "sim/core.h"
+#include "sim/personality.h"
 
 enum {
 	KD_SESSIONS = 64,        /* that one double can open */
@@ -108,6 +109,12 @@ void kernel_double_pass(struct kernel_double *kd, unsigned ms);
 
 /* Forget the present user: sessions are gone, the state stays what it is. */
 void kernel_double_user_died(struct kernel_double *kd);
+
+/* The device's inside, for tests that cannot see it (sim/device.h beside the engine's headers). */
+const void *kernel_double_memory(const struct kernel_double *kd, size_t *size);
+uint64_t kernel_double_written(const struct kernel_double *kd); /* words, to guest memory */
+bool kernel_double_logs(const struct kernel_double *kd);
+struct sim_options *kernel_double_options(struct kernel_double *kd);
 
 /* The IOMMU saw a write. */
 void kernel_double_dirty(struct kd_dirty *dirty, uint64_t iova);

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 #include "base/bitmap.h"
 #include "device/device.h"
+#include "sim/device.h"
 #include "tests/kernel-double.h"
 
 static const char *const drivers[] = {"mlx5", "virtio", "hisi_acc", "qat", "pds", "xe", "mtty"};

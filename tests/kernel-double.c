@@ -551,12 +551,14 @@ static int iommufd_ioctl(struct kernel_double *kd, unsigned long request, void *
 		return remove_map(kd, unmap->iova, unmap->length);
 	case VFM_IOCTL_IOMMU_HWPT_ALLOC:
 		((struct vfm_hwpt_alloc *)arg)->out_hwpt_id = KD_HWPT;
+		kd->hwpts += !kd->no_hwpt;
 		return kd->no_hwpt ? -EOPNOTSUPP : 0;
 	case VFM_IOCTL_IOMMU_HWPT_SET_DIRTY:
 		return set_dirty_ioctl(kd, arg);
 	case VFM_IOCTL_IOMMU_HWPT_GET_DIRTY:
 		return hwpt_dirty_ioctl(kd, arg);
 	case VFM_IOCTL_IOMMU_DESTROY:
+		kd->hwpts--;
 		return 0;
 	default:
 		return -ENOTTY;

@@ -63,6 +63,7 @@ struct kernel_double {
 	unsigned map_count;
 	bool type1;              /* SET_IOMMU was called */
 	uint32_t attached;       /* page table or IOAS */
+	int hwpts;               /* page tables that exist */
 	struct kd_dirty by_container, by_iommufd;
 
 	/* What the kernel is like. */

@@ -92,7 +92,8 @@ static void by_cdev_and_iommufd(void **state)
 {
 	static char memory[4096] __attribute__((aligned(4096)));
 	struct vfm_vfio_space *space;
-	struct vfm_vfio *vfio;
+	struct vfm_vfio *vfio, *second;
+	int first;
 	struct kernel_double kd;
 
 	closed_double(&kd);
@@ -102,8 +103,18 @@ static void by_cdev_and_iommufd(void **state)
 	assert_int_equal(vfm_vfio_space_way(space), VFM_VFIO_CDEV);
 	assert_int_equal(kd.attached, KD_HWPT); /* with dirty tracking */
 	assert_int_equal(vfio->hwpt, KD_HWPT);
+	assert_int_equal(kd.hwpts, 1);
 	assert_int_equal(kd.map_count, 1);
+	/* A second device shares the page table, and the last one takes it away. */
+	first = kd.device;
+	assert_int_equal(vfio_open(space, KD_ADDRESS, &second, NULL, 0), 0);
+	assert_int_equal(second->hwpt, KD_HWPT);
+	assert_int_equal(kd.hwpts, 1);
+	vfm_vfio_close(second);
+	assert_int_equal(kd.hwpts, 1);
+	kd.device = first;
 	vfm_vfio_close(vfio);
+	assert_int_equal(kd.hwpts, 0);
 	kd.no_hwpt = true; /* an IOMMU without it */
 	assert_int_equal(vfio_open(space, KD_ADDRESS, &vfio, NULL, 0), 0);
 	assert_int_equal(kd.attached, KD_IOAS);

@@ -401,12 +401,42 @@ static int attach(struct vfm_vfio_space *space, int fd, uint32_t pt)
 	return kernel_ioctl(space, fd, VFM_IOCTL_DEVICE_ATTACH_PT, &arg);
 }
 
-void vfio_space_detach(struct vfm_vfio_space *space, uint32_t hwpt)
+static void destroy_hwpt(struct vfm_vfio_space *space, uint32_t hwpt)
 {
 	struct vfm_iommu_destroy destroy = {.size = sizeof(destroy), .id = hwpt};
 
-	if (hwpt)
-		kernel_ioctl(space, space->iommufd, VFM_IOCTL_IOMMU_DESTROY, &destroy);
+	kernel_ioctl(space, space->iommufd, VFM_IOCTL_IOMMU_DESTROY, &destroy);
+}
+
+void vfio_space_detach(struct vfm_vfio_space *space, uint32_t hwpt)
+{
+	if (!hwpt || (hwpt == space->hwpt && --space->hwpt_users))
+		return;
+	if (hwpt == space->hwpt)
+		space->hwpt = 0;
+	destroy_hwpt(space, hwpt);
+}
+
+/* To a page table with dirty tracking: that of another device, since they are large, else one of
+ * its own. 0: there is none for it. */
+static uint32_t attach_tracked(struct vfm_vfio_space *space, int fd, uint32_t devid)
+{
+	uint32_t hwpt = space->hwpt;
+
+	if (hwpt && attach(space, fd, hwpt) == 0) {
+		space->hwpt_users++;
+		return hwpt;
+	}
+	hwpt = alloc_hwpt(space, devid);
+	if (hwpt && attach(space, fd, hwpt) < 0) {
+		destroy_hwpt(space, hwpt);
+		hwpt = 0;
+	}
+	if (hwpt && !space->hwpt) {
+		space->hwpt = hwpt;
+		space->hwpt_users = 1;
+	}
+	return hwpt;
 }
 
 int vfio_space_attach(struct vfm_vfio_space *space, int fd, uint32_t *hwpt, char *why,
@@ -422,13 +452,9 @@ int vfio_space_attach(struct vfm_vfio_space *space, int fd, uint32_t *hwpt, char
 	if (ret < 0)
 		return vfio_why(why, why_size, ret, "it does not bind to the iommufd: %s",
 				strerror(-ret));
-	*hwpt = alloc_hwpt(space, bind.out_devid);
-	ret = *hwpt ? attach(space, fd, *hwpt) : -ENOENT;
-	if (ret < 0) {
-		vfio_space_detach(space, *hwpt);
-		*hwpt = 0;
+	*hwpt = attach_tracked(space, fd, bind.out_devid);
+	if (!*hwpt)
 		ret = attach(space, fd, space->ioas);
-	}
 	if (ret < 0)
 		return vfio_why(why, why_size, ret, "it does not attach to the memory: %s",
 				strerror(-ret));

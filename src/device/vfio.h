@@ -44,6 +44,8 @@ struct vfm_vfio_space {
 	struct vfio_group *groups;
 	int iommufd;               /* -1: not open */
 	uint32_t ioas;
+	uint32_t hwpt;             /* page table with dirty tracking that devices share, 0: none */
+	unsigned hwpt_users;
 };
 
 int vfio_space_new(const struct vfio_sys *sys, enum vfm_vfio_way way,
@@ -54,8 +56,8 @@ int vfio_space_get_group(struct vfm_vfio_space *space, int number, struct vfio_g
 			 char *why, size_t why_size);
 void vfio_space_put_group(struct vfm_vfio_space *space, struct vfio_group *group);
 
-/* Bind the cdev @fd and attach it. @hwpt: a page table with dirty tracking that was made for it,
- * 0: the IOMMU has none. */
+/* Bind the cdev @fd and attach it. @hwpt: its page table with dirty tracking, to be given back by
+ * detach; 0: the IOMMU has none. */
 int vfio_space_attach(struct vfm_vfio_space *space, int fd, uint32_t *hwpt, char *why,
 		      size_t why_size);
 void vfio_space_detach(struct vfm_vfio_space *space, uint32_t hwpt);
@@ -82,7 +84,7 @@ struct vfm_vfio {
 	struct vfio_group *group; /* NULL: not by group */
 	bool attached;            /* through the space's iommufd */
 	int fd;
-	uint32_t hwpt;            /* of its own, 0: none */
+	uint32_t hwpt;            /* with dirty tracking, 0: none */
 	struct vfm_vfio_place place;
 	struct vfio_extent extents[VFM_VFIO_REGIONS_MAX]; /* as of opening */
 };

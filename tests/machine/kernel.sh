@@ -27,7 +27,10 @@ update_lists()
 {
 	local admin=()
 
-	[ "$(id -u)" = 0 ] || admin=(sudo -n)
+	[ "$(id -u)" = 0 ] || {
+		command -v sudo >/dev/null || return
+		admin=(sudo -n)
+	}
 	"${admin[@]}" apt-get -qq -o APT::Update::Error-Mode=any update
 }
 

@@ -9,9 +9,11 @@ int compat_main(int argc, char **argv);
 int demo_main(int argc, char **argv);
 int info_main(int argc, char **argv);
 int migrate_main(int argc, char **argv);
+int recv_main(int argc, char **argv);
 int replay_main(int argc, char **argv);
 int restore_main(int argc, char **argv);
 int save_main(int argc, char **argv);
+int send_main(int argc, char **argv);
 int sim_main(int argc, char **argv); /* sim/ */
 int vm_main(int argc, char **argv);  /* vmm/ */
 

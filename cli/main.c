@@ -25,6 +25,8 @@ static const struct command {
 	{"blockers", blockers_main, "say what stands against migrating devices"},
 	{"save", save_main, "save a device's state into a file"},
 	{"restore", restore_main, "restore a device from a file"},
+	{"send", send_main, "migrate devices alone, without a VM"},
+	{"recv", recv_main, "wait for devices that are sent alone"},
 	{"compat", compat_main, "say whether one device would take the state of another"},
 	{"replay", replay_main, "decide again on a recorded migration when to switch over"},
 };

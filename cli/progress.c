@@ -42,7 +42,8 @@ static void fill(struct part parts[PARTS], const struct vfm_progress *numbers)
 		 (unsigned long long)numbers->round);
 	/* Nothing was measured yet: the zeroes that stand there are not numbers. What was sent tells
 	 * that it moves. */
-	if (numbers->bandwidth || numbers->memory_left || numbers->memory_sent)
+	if (numbers->memory_left || numbers->memory_sent ||
+	    (numbers->bandwidth && numbers->memory_total))
 		units_bytes(parts[MEMORY].text, numbers->memory_left);
 	if (!numbers->bandwidth) {
 		if (numbers->memory_sent)
@@ -51,7 +52,7 @@ static void fill(struct part parts[PARTS], const struct vfm_progress *numbers)
 	}
 	fill_devices(parts[DEVICE].text, sizeof(parts[DEVICE].text), numbers);
 	units_rate(parts[RATE].text, numbers->bandwidth);
-	if (numbers->round > 1)
+	if (numbers->round > 1 && numbers->memory_total)
 		units_rate(parts[DIRTY].text, numbers->dirty_rate);
 	if (downtime != VFM_SIZE_UNKNOWN)
 		units_ms(parts[DOWNTIME].text, (double)downtime / NS_PER_MSEC);

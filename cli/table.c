@@ -194,22 +194,32 @@ static void print_attempts(FILE *out, struct json_object *report)
 	}
 }
 
-static const char *outcome(const char *status)
+/* Without memory there is no guest: devices that moved alone. */
+static bool is_devices_alone(struct json_object *report)
+{
+	return field_u64(report, "memory.total_bytes", 1) == 0;
+}
+
+static const char *outcome(struct json_object *report, const char *status)
 {
 	static const struct {
 		const char *status;
-		const char *text;
+		const char *guest;
+		const char *alone;
 	} outcomes[] = {
-		{"completed", "the guest runs on the destination"},
-		{"failed", "the guest runs on at the source"},
-		{"cancelled", "the guest runs on at the source"},
-		{"in-doubt", "the guest is stopped here until one knows whether the other side runs it"},
+		{"completed", "the guest runs on the destination",
+		 "the devices run on the destination"},
+		{"failed", "the guest runs on at the source", "the devices run on at the source"},
+		{"cancelled", "the guest runs on at the source",
+		 "the devices run on at the source"},
+		{"in-doubt", "the guest is stopped here until one knows whether the other side runs it",
+		 "the devices are stopped here: it is not known whether they run on the other side"},
 	};
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(outcomes); i++)
 		if (!strcmp(outcomes[i].status, status))
-			return outcomes[i].text;
+			return is_devices_alone(report) ? outcomes[i].alone : outcomes[i].guest;
 	return "not ended";
 }
 
@@ -247,11 +257,12 @@ void table_print(FILE *out, struct json_object *report, double limit_ms)
 
 	fprintf(out, "migration %s after %s and %u round%s: %s\n", status,
 		units_ms(total, field_number(report, "total_ms", NOT_KNOWN)), rounds,
-		rounds == 1 ? "" : "s", outcome(status));
+		rounds == 1 ? "" : "s", outcome(report, status));
 	print_error(out, report);
 	print_reasons(out, report);
 	print_downtime(out, report, limit_ms);
 	print_attempts(out, report);
-	print_memory(out, report);
+	if (!is_devices_alone(report))
+		print_memory(out, report);
 	print_devices(out, report);
 }

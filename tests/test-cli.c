@@ -83,6 +83,7 @@ static void units_keep_three_digits(void **state)
 static const struct vfm_progress sample = {
 	.stage = VFM_STAGE_PRECOPY,
 	.round = 3,
+	.memory_total = 64 << 20,
 	.memory_left = 12 << 20,
 	.device_left = 4 << 20,
 	.bandwidth = 812 << 20,
@@ -100,6 +101,17 @@ static void progress_shows_every_number_in_80_columns(void **state)
 	progress_format(line, &sample, 200);
 	assert_non_null(strstr(line, "memory left 12.0 MiB"));
 	assert_non_null(strstr(line, "downtime ~31.4 ms"));
+}
+
+/* Of what is not there nothing is shown, not even zeroes. */
+static void progress_of_devices_alone_has_no_memory(void **state)
+{
+	struct vfm_progress numbers = sample;
+	char line[PROGRESS_LINE_MAX];
+
+	numbers.memory_total = numbers.memory_left = numbers.dirty_rate = 0;
+	progress_format(line, &numbers, 79);
+	assert_string_equal(line, "pre-copy  3  dev 4.00 MiB  812 MiB/s  ~31.4 ms");
 }
 
 /* The reason has a place, whatever has to go for it. */
@@ -588,6 +600,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(units_keep_three_digits),
 		cmocka_unit_test(progress_shows_every_number_in_80_columns),
+		cmocka_unit_test(progress_of_devices_alone_has_no_memory),
 		cmocka_unit_test(progress_tells_why_it_waits),
 		cmocka_unit_test(progress_never_exceeds_the_width),
 		cmocka_unit_test(progress_unknown_is_not_zero),

@@ -2,6 +2,7 @@
 /* The tools that work on devices without a VM, against simulated devices in processes of their own. */
 #include <json-c/json.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -293,7 +294,130 @@ static void other_things_are_refused(void **state)
 	expect(0, "compat @/sim0 @/sim0");
 }
 
+/* ---- send, recv ---- */
+
+static struct process receiver;
+
+static int stop_receiver(void **state)
+{
+	process_stop(&receiver, 5000);
+	memset(&receiver, 0, sizeof(receiver));
+	return stop_all(state);
+}
+
+/* Wait at DIR/move with the devices of the simulators from @first on, @count of them. */
+static void start_receiver(int first, int count)
+{
+	char *argv[SIMS + 5] = {getenv("VFIO_MIGRATE"), (char[]){"recv"}};
+	char paths[SIMS][128], address[160], move[128], log[128];
+	uint64_t deadline = clock_after(WAIT_MS * NS_PER_MSEC);
+
+	for (int i = 0; i < count; i++) {
+		path_of(paths[i], "sim%d", first + i);
+		argv[2 + i] = paths[i];
+	}
+	path_of(move, "move");
+	snprintf(address, sizeof(address), "unix:%s", move);
+	argv[2 + count] = address;
+	path_of(log, "recv.log");
+	assert_int_equal(process_spawn(&receiver, "recv", log, argv), 0);
+	while (!process_said(&receiver, "listening on ")) {
+		assert_true(clock_ns() < deadline);
+		assert_int_not_equal(process_wait(&receiver, 5), 0);
+	}
+}
+
+static void expect_received(int status)
+{
+	assert_int_equal(process_wait(&receiver, WAIT_MS), 0);
+	if (receiver.status != status << 8)
+		process_show_log(&receiver, 20, stderr);
+	assert_int_equal(receiver.status, status << 8);
+}
+
+static void expect_states(const char *sims_given, unsigned running, unsigned stopped)
+{
+	unsigned runs = 0, stops = 0;
+
+	expect(0, "info %s", sims_given);
+	for (const char *at = run.output; (at = strstr(at, " RUNNING\n")); at++)
+		runs++;
+	for (const char *at = run.output; (at = strstr(at, " STOP\n")); at++)
+		stops++;
+	assert_int_equal(runs, running);
+	assert_int_equal(stops, stopped);
+}
+
+static void devices_move_alone(void **state)
+{
+	struct json_object *report;
+	char path[128];
+
+	for (int i = 0; i < SIMS; i++)
+		start_sim(i, NULL);
+	start_receiver(2, 2);
+	expect(0, "send --json=@/json @/sim0 @/sim1 unix:@/move");
+	expect_said("the devices run on the destination");
+	assert_null(strstr(run.output, "guest"));
+	assert_null(strstr(run.output, "zero pages"));
+	expect_received(0);
+	expect_states("@/sim0 @/sim1 @/sim2 @/sim3", 2, 2);
+	path_of(path, "json");
+	report = json_object_from_file(path);
+	assert_non_null(report);
+	assert_string_equal(field_text(report, "status", ""), "completed");
+	assert_int_equal(json_object_array_length(field_find(report, "devices")), 2);
+	/* In pre-copy, as far as it goes. */
+	assert_true(field_u64(json_object_array_get_idx(field_find(report, "devices"), 0),
+			      "precopy_bytes", 0) > 0);
+	json_object_put(report);
+}
+
+static void the_wrong_peer_is_sent_away(void **state)
+{
+	start_sim(0, NULL);
+	start_sim(1, "--personality=hisi_acc");
+	start_sim(2, "--migration=none");
+	start_sim(3, NULL);
+	start_receiver(3, 1);
+	expect(1, "send -q @/sim0,name=other unix:@/move");
+	expect_said("the source has none of that name");
+	expect(1, "send -q @/sim0 @/sim1 unix:@/move");
+	expect_said("it has no P2P states");
+	expect(1, "send -q @/sim2 unix:@/move");
+	expect_said("it has no migration support");
+	expect(1, "send -q @/sim0 unix:@/nowhere");
+	expect_said("does recv wait there?");
+	/* What is refused costs nobody anything; the right one is waited for. */
+	expect_states("@/sim0", 1, 0);
+	expect(0, "send -q @/sim0 unix:@/move");
+	assert_string_equal(run.output, "");
+	expect_received(0);
+}
+
+static void a_state_that_is_refused_stays(void **state)
+{
+	start_sim(0, "--corrupt-stream");
+	start_sim(1, NULL);
+	start_receiver(1, 1);
+	expect(1, "send @/sim0 unix:@/move");
+	expect_said("the devices run on at the source");
+	expect_received(1);
+	expect_states("@/sim0 @/sim1", 2, 0);
+}
+
+static void waiting_can_be_ended(void **state)
+{
+	start_sim(0, NULL);
+	start_receiver(0, 1);
+	assert_int_equal(kill(receiver.pid, SIGINT), 0);
+	expect_received(4);
+	expect_states("@/sim0", 1, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, stop_all)
+
+#define TEST_RECV(name) cmocka_unit_test_setup_teardown(name, make_dir, stop_receiver)
 
 int main(void)
 {
@@ -306,6 +430,10 @@ int main(void)
 		TEST(a_state_goes_through_a_pipe),
 		TEST(a_file_is_whole_or_not_there),
 		TEST(other_things_are_refused),
+		TEST_RECV(devices_move_alone),
+		TEST_RECV(the_wrong_peer_is_sent_away),
+		TEST_RECV(a_state_that_is_refused_stays),
+		TEST_RECV(waiting_can_be_ended),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,13 +8,13 @@ one=10000000-0000-0000-0000-000000000001
 two=10000000-0000-0000-0000-000000000002
 twin=10000000-0000-0000-0000-000000000003
 
-# expect STATUS COMMAND...: its output is in the file out
+# expect STATUS COMMAND...: runs it, for 60 s at most; its output is in the file out
 expect()
 {
 	local wanted=$1 status=0
 
 	shift
-	"$VFIO_MIGRATE" "$@" >out 2>&1 || status=$?
+	timeout 60 "$VFIO_MIGRATE" "$@" >out 2>&1 || status=$?
 	[ "$status" = "$wanted" ] && return
 	cat out
 	fail "vfio-migrate $*: exit status $status, $wanted was due"
@@ -71,6 +71,43 @@ expect 1 restore $twin cut.state
 said 'it was cut or altered'
 expect 0 info $one $two $twin
 [ "$(grep -c 'state            RUNNING' out)" = 3 ] || fail "a device does not run: $(cat out)"
+
+echo "---- send, recv"
+four=10000000-0000-0000-0000-000000000004
+make_mtty $four 2
+
+# receive DEVICE...: waits in the background, at unix:move
+receive()
+{
+	"$VFIO_MIGRATE" recv "$@" unix:move >received 2>&1 &
+	receiver=$!
+	wait_for grep -q 'listening on' received
+}
+
+# Without a limit: states as small as these say nothing about the wire.
+receive $twin $four
+expect 0 send --downtime-limit=unlimited $one $two unix:move
+cat out
+said 'the devices run on the destination'
+wait $receiver || fail "recv: $(cat received)"
+expect 0 info $one $two
+[ "$(grep -c 'state            STOP' out)" = 2 ] || fail "it runs on both sides: $(cat out)"
+expect 0 info $twin $four
+[ "$(grep -c 'state            RUNNING' out)" = 2 ] || fail "it runs nowhere: $(cat out)"
+
+# The driver refuses the state of a card with another number of ports: all is as it was.
+receive $one
+expect 1 send -q --downtime-limit=unlimited $four unix:move
+cat out
+said 'device dev0: '
+status=0
+wait $receiver || status=$?
+[ "$status" = 1 ] || fail "recv: exit status $status: $(cat received)"
+expect 0 info $one $four
+[ "$(grep -c 'state            RUNNING' out)" = 2 ] || fail "a device does not run: $(cat out)"
+receive $one
+expect 0 send -q --downtime-limit=unlimited $twin unix:move
+wait $receiver || fail "recv: $(cat received)"
 
 echo "---- blockers"
 expect 0 blockers $one $two

@@ -4,6 +4,7 @@
 #ifndef CLI_COMMANDS_H
 #define CLI_COMMANDS_H
 
+int check_main(int argc, char **argv);
 int blockers_main(int argc, char **argv);
 int compat_main(int argc, char **argv);
 int demo_main(int argc, char **argv);

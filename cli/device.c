@@ -231,18 +231,20 @@ static int open_kernel(struct cli_devices *devices, struct cli_device *d)
 	return ret;
 }
 
+static int open_one(struct cli_devices *devices, struct cli_device *d)
+{
+	int ret = d->kind == CLI_DEVICE_KERNEL ? open_kernel(devices, d) : open_vfio_user(d);
+
+	text_make_printable(d->why);
+	return ret;
+}
+
 unsigned cli_devices_open(struct cli_devices *devices)
 {
 	unsigned failed = 0;
 
-	for (unsigned i = 0; i < devices->count; i++) {
-		struct cli_device *d = &devices->device[i];
-		int ret = d->kind == CLI_DEVICE_KERNEL ? open_kernel(devices, d)
-						       : open_vfio_user(d);
-
-		failed += ret != 0;
-		text_make_printable(d->why);
-	}
+	for (unsigned i = 0; i < devices->count; i++)
+		failed += open_one(devices, &devices->device[i]) != 0;
 	return failed;
 }
 
@@ -257,12 +259,28 @@ int cli_devices_open_or_complain(struct cli_devices *devices, const char *comman
 	return CLI_EXIT_FAILED;
 }
 
+static void close_one(struct cli_device *d)
+{
+	vfm_device_free(d->device);
+	vfm_vfio_close(d->vfio);
+	vfm_vfio_user_free(d->client);
+	d->device = NULL;
+	d->vfio = NULL;
+	d->client = NULL;
+}
+
+int cli_device_reopen(struct cli_devices *devices, struct cli_device *d)
+{
+	if (fd_number(d->text) >= 0)
+		return -ENOTSUP;
+	close_one(d);
+	return open_one(devices, d);
+}
+
 void cli_devices_close(struct cli_devices *devices)
 {
 	for (unsigned i = 0; i < devices->count; i++) {
-		vfm_device_free(devices->device[i].device);
-		vfm_vfio_close(devices->device[i].vfio);
-		vfm_vfio_user_free(devices->device[i].client);
+		close_one(&devices->device[i]);
 		free(devices->device[i].text);
 	}
 	vfm_vfio_space_free(devices->space);

@@ -23,6 +23,7 @@ static const struct command {
 	{"migrate", migrate_main, "start, follow, cancel a migration of a running VM"},
 	{"info", info_main, "show what devices are and what a migration would find in them"},
 	{"blockers", blockers_main, "say what stands against migrating devices"},
+	{"check", check_main, "check a device against the rules of the migration protocol"},
 	{"save", save_main, "save a device's state into a file"},
 	{"restore", restore_main, "restore a device from a file"},
 	{"send", send_main, "migrate devices alone, without a VM"},

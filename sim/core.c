@@ -149,7 +149,7 @@ void sim_enter_error(struct sim *sim)
 	enter(sim, VFM_STATE_ERROR);
 }
 
-void sim_reset(struct sim *sim)
+void core_reset(struct sim *sim)
 {
 	end_sessions(sim);
 	p2p_look(sim);
@@ -165,7 +165,7 @@ void sim_reset(struct sim *sim)
 
 /* ---- time ---- */
 
-bool sim_does_dma(const struct sim *sim)
+bool core_does_dma(const struct sim *sim)
 {
 	return sim->state == VFM_STATE_RUNNING || sim->state == VFM_STATE_PRE_COPY;
 }
@@ -235,6 +235,7 @@ void sim_tick(struct sim *sim, uint64_t now_ns)
 
 void sim_limit_flags(struct sim *sim, uint32_t known)
 {
+	mutant_meet(sim);
 	sim->known_flags = known;
 	sim->infov2 = false;
 }
@@ -276,7 +277,7 @@ static int leave_session(struct sim *sim, enum vfm_state from, enum vfm_state to
 	if (!fsm_arc_ends_session(from, to))
 		return 0;
 	if (from == VFM_STATE_RESUMING)
-		return load_finish(sim);
+		return mutant_finish(sim);
 	save_close(sim);
 	return 0;
 }
@@ -318,7 +319,7 @@ static int take_arc(struct sim *sim, enum vfm_state to)
 	return 0;
 }
 
-int sim_set_state(struct sim *sim, uint32_t state)
+int core_set_state(struct sim *sim, uint32_t state)
 {
 	enum vfm_state path[FSM_PATH_MAX];
 	unsigned len, i;

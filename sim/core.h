@@ -41,6 +41,7 @@
 #define SIM_NEVER           UINT64_MAX
 
 struct sim;
+struct sim_mutant;
 
 /* What the device needs from whoever attaches it. Addresses are IOVAs. */
 struct sim_host_ops {
@@ -132,6 +133,7 @@ struct sim_options {
 	uint64_t corrupt_at;      /* offset of a byte of saved streams to flip, or SIM_NEVER */
 	uint64_t die_after_bytes; /* of stream read and written, or SIM_NEVER */
 	enum vfm_state die_in;    /* on entering it; VFM_STATE_ERROR: never */
+	const struct sim_mutant *mutant; /* one rule of the protocol that it breaks; NULL: none */
 };
 
 /* The defaults of a personality: its capabilities and sizes, no faults. NULL: the generic one, with
@@ -185,6 +187,12 @@ int sim_mailbox_fd(const struct sim *sim);
 unsigned sim_vectors(const struct sim *sim);
 
 /* ---- migration ---- */
+
+/* What it announces: the same, unless it is a mutant. */
+uint32_t sim_told_flags(const struct sim *sim);
+
+/* What becomes of a feature request that was found right (@ret 0) or wrong. */
+int sim_judge_feature(const struct sim *sim, uint32_t flags, uint32_t argsz, int ret);
 
 /* What the device can do, and what a new user of it knows: flags outside of @known are not used,
  * and the opt-in to PRECOPY_INFOv2 has to be repeated. */

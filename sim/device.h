@@ -7,7 +7,7 @@
  *	ring.c    DMA engine                       log.c     pages that DMA wrote
  *	save.c    the stream out                   load.c    the stream in
  *	size.c    what is told of the stream       fault.c   what fails or happens on purpose
- *	p2p.c     the mailbox, writes to a peer's
+ *	p2p.c     the mailbox, writes to a peer's  mutant.c  rules that it breaks
  */
 #ifndef SIM_DEVICE_H
 #define SIM_DEVICE_H
@@ -163,6 +163,7 @@ struct sim {
 	unsigned arc_count[VFM_STATE_COUNT][VFM_STATE_COUNT];
 	unsigned call_count[SIM_CALL_COUNT];
 	uint32_t upsets;
+	uint64_t mutant_data;    /* what its mutant remembers */
 	struct session session;
 	struct mailbox mailbox;
 	struct regs regs;
@@ -247,6 +248,21 @@ void p2p_look(struct sim *sim); /* count what has come in */
 void p2p_put(struct sim *sim, const void *contents);
 void p2p_read(struct sim *sim, uint64_t offset, void *buf, size_t len);
 void p2p_write(struct sim *sim, uint64_t offset, const void *buf, size_t len);
+
+/* mutant.c: what the functions of core.h do unless the device is a mutant. */
+void core_reset(struct sim *sim);
+int core_set_state(struct sim *sim, uint32_t state);
+bool core_does_dma(const struct sim *sim);
+int64_t save_read(struct sim *sim, size_t max, struct iovec *iov, int *count);
+int load_begin_write(struct sim *sim);
+int size_stop_copy(struct sim *sim, uint64_t *size);
+int size_precopy(struct sim *sim, struct vfm_precopy_info *info);
+int log_start(struct sim *sim, uint64_t *page_size, const struct vfm_feature_logging_range *ranges,
+	      uint32_t count);
+int log_report(struct sim *sim, uint64_t iova, uint64_t length, uint64_t page_size,
+	       uint64_t *bitmap);
+int mutant_finish(struct sim *sim); /* load_finish() */
+void mutant_meet(struct sim *sim);  /* a new user came */
 
 /* load.c */
 int load_create(struct sim *sim);

@@ -204,7 +204,7 @@ static uint8_t *place(struct sim *sim)
 	return load->stage + load->got;
 }
 
-int sim_mig_begin_write(struct sim *sim)
+int load_begin_write(struct sim *sim)
 {
 	fault_upset(sim);
 	if (!sim->load.open)

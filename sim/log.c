@@ -76,7 +76,7 @@ static int copy_ranges(struct log *log, const struct vfm_feature_logging_range *
 	return 0;
 }
 
-int sim_log_start(struct sim *sim, uint64_t *page_size,
+int log_start(struct sim *sim, uint64_t *page_size,
 		  const struct vfm_feature_logging_range *ranges, uint32_t count)
 {
 	uint64_t taken = MAX(*page_size, sim->who->log_page_size);
@@ -264,7 +264,7 @@ static void take_chunk(uint64_t *bits, uint64_t start, uint64_t last, uint64_t b
 	}
 }
 
-int sim_log_report(struct sim *sim, uint64_t iova, uint64_t length, uint64_t page_size,
+int log_report(struct sim *sim, uint64_t iova, uint64_t length, uint64_t page_size,
 		   uint64_t *bitmap)
 {
 	struct log *log = &sim->log;

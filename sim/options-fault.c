@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "sim/mutant.h"
 #include "sim/options.h"
 
 #define NAME(x) (x), #x
@@ -156,5 +157,15 @@ int options_die_in(struct reading *r, const char *name, const char *text)
 	if (options_find_state(text, strlen(text), &r->config->device.die_in))
 		return options_refuse(r, "%s: \"%.32s\" is not a state: one as in STOP_COPY", name,
 				      text);
+	return 0;
+}
+
+int options_mutant(struct reading *r, const char *name, const char *text)
+{
+	r->config->device.mutant = sim_mutant_find(text);
+	if (!r->config->device.mutant)
+		return options_refuse(r, "%s: nothing breaks \"%.32s\": vfio-migrate check --list "
+					 "lists what can be broken",
+				      name, text);
 	return 0;
 }

@@ -383,6 +383,8 @@ static const struct row {
 	{"spontaneous", "error|reset,WHEN[,times=N]", options_spontaneous,
 	 "the device enters ERROR, or resets, by itself: after=MS, bytes=SIZE or info=N", 0},
 	{"die-after-bytes", "SIZE", options_die_after, "die after so much stream in or out", 0},
+	{"mutant", "RULE", options_mutant,
+	 "the device breaks a rule of vfio-migrate check, see its --list", 0},
 	{"die-in", "STATE", options_die_in, "die when entering a state, before the reply", 0},
 };
 

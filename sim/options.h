@@ -41,5 +41,6 @@ read_fn options_fail_call;
 read_fn options_corrupt;
 read_fn options_die_after;
 read_fn options_die_in;
+read_fn options_mutant;
 
 #endif

@@ -382,7 +382,7 @@ static size_t read_pieces(struct sim *sim, size_t max, struct iovec *iov, int *c
 	return bytes;
 }
 
-int64_t sim_mig_read(struct sim *sim, size_t max, struct iovec *iov, int *count)
+int64_t save_read(struct sim *sim, size_t max, struct iovec *iov, int *count)
 {
 	size_t limit = sim->who->read_max ? sim->who->read_max : SIZE_MAX, bytes;
 	int ret;

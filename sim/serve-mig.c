@@ -28,7 +28,7 @@ static int feature_migration(struct server *s, const void *in, bool set)
 {
 	struct vfm_vfio_user_migration *out = serve_reply(s, sizeof(*out));
 
-	out->flags = sim_mig_flags(s->sim);
+	out->flags = sim_told_flags(s->sim);
 	return 0;
 }
 
@@ -186,15 +186,13 @@ static int check_ops(const struct feature *feature, uint32_t flags)
 	return ops == (GET | SET) && !(flags & VFM_FEATURE_PROBE) ? -EINVAL : 0;
 }
 
-int serve_feature_validate(struct server *s)
+static int validate(const struct server *s, const struct vfm_vfio_user_feature *asked)
 {
-	struct vfm_vfio_user_feature head;
-	const struct feature *feature;
+	struct vfm_vfio_user_feature head = *asked;
+	const struct feature *feature = find_feature(head.flags);
 	uint32_t in;
 	int ret;
 
-	memcpy(&head, s->payload, sizeof(head));
-	feature = find_feature(head.flags);
 	if (!feature || !feature_exists(s, feature))
 		return -ENOTTY;
 	ret = check_ops(feature, head.flags);
@@ -210,7 +208,15 @@ int serve_feature_validate(struct server *s)
 	return head.argsz < MAX(in, (uint32_t)sizeof(head) + feature->out) ? -EINVAL : 0;
 }
 
-/* The head of the reply tells how long it became. */
+int serve_feature_validate(struct server *s)
+{
+	struct vfm_vfio_user_feature head;
+
+	memcpy(&head, s->payload, sizeof(head));
+	return sim_judge_feature(s->sim, head.flags, head.argsz, validate(s, &head));
+}
+
+/* The head of the reply tells how long it became. What is not known only a mutant lets in. */
 int serve_feature(struct server *s)
 {
 	struct vfm_vfio_user_feature head, *out = serve_reply(s, sizeof(*out));
@@ -219,7 +225,7 @@ int serve_feature(struct server *s)
 
 	memcpy(&head, s->payload, sizeof(head));
 	feature = find_feature(head.flags);
-	if (!(head.flags & VFM_FEATURE_PROBE))
+	if (feature && !(head.flags & VFM_FEATURE_PROBE))
 		ret = feature->handle(s, s->payload + sizeof(head), head.flags & SET);
 	out->flags = head.flags;
 	for (i = 1; i < s->iov_count; i++)

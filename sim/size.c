@@ -99,7 +99,7 @@ static bool lies(const struct sim *sim, int error)
 	       (error || sim->call_count[SIM_CALL_SIZE] % sim->who->size_lie_every == 0);
 }
 
-int sim_data_size(struct sim *sim, uint64_t *size)
+int size_stop_copy(struct sim *sim, uint64_t *size)
 {
 	int ret = fault_call(sim, SIM_CALL_SIZE);
 
@@ -222,7 +222,7 @@ static bool has_info(const struct sim *sim)
 	       (sim->state == VFM_STATE_PRE_COPY_P2P && !sim->who->no_info_in_p2p);
 }
 
-int sim_precopy_info(struct sim *sim, struct vfm_precopy_info *info)
+int size_precopy(struct sim *sim, struct vfm_precopy_info *info)
 {
 	bool renewed;
 	int ret;

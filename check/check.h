@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The conformance checker: rules of the migration protocol, each tried on a device.
+ *
+ *	table.c     all rules                      run.c     one rule after the other
+ *	helpers.c   what rules have in common      report.c  what came of it
+ *	port*.c     the device, raw                the rest  a family of rules each
+ *
+ * A rule is a function that begins with a device in RUNNING with no data session, and may leave it
+ * anywhere: the runner brings it back. A rule tells one of four things: it is kept, it is broken,
+ * it does not apply, or it could not be judged, because what had to happen first did not (then
+ * another rule says why).
+ */
+#ifndef CHECK_CHECK_H
+#define CHECK_CHECK_H
+
+#include <json-c/json.h>
+#include <stdio.h>
+
+#include <vfio-migrate/state.h>
+#include "base/compiler.h"
+#include "check/port.h"
+
+#define CHECK_WHY_MAX    256
+#define CHECK_STREAM_MAX ((size_t)256 << 20) /* bytes of a state that rules keep in memory */
+
+enum check_severity {
+	CHECK_MUST,   /* broken: a VMM can lose the VM, or cannot migrate it */
+	CHECK_SHOULD, /* broken: it works, and worse than it could */
+	CHECK_NOTE,   /* good to know */
+};
+
+enum check_verdict { CHECK_PASS, CHECK_FAIL, CHECK_NOT_APPLICABLE, CHECK_UNJUDGED };
+#define CHECK_VERDICTS 4
+
+/* What has to be there for a rule to apply. */
+enum check_needs {
+	NEEDS_PRE_COPY = 1 << 0,
+	NEEDS_P2P = 1 << 1,
+	NEEDS_INFO = 1 << 2,    /* precopy info */
+	NEEDS_SIZE = 1 << 3,    /* MIG_DATA_SIZE */
+	NEEDS_LOGGING = 1 << 4,
+	NEEDS_WRITER = 1 << 5,  /* a device whose DMA is known: a simulated one */
+	NEEDS_FD = 1 << 6,      /* data sessions that are fds */
+	NEEDS_REOPEN = 1 << 7,
+	NEEDS_PEER = 1 << 8,
+};
+
+/* What it does to the device. */
+enum check_does {
+	DOES_LOOK,  /* nothing */
+	DOES_MOVE,  /* it goes through states, and keeps its contents */
+	DOES_WIPE,  /* its contents are lost */
+};
+
+struct check {
+	struct port *port;
+	struct port *peer; /* NULL: there is none */
+	uint64_t caps;     /* enum vfm_mig_flags, of the device */
+	uint64_t seed;     /* of what is random */
+	bool logging;
+	bool writer;
+	char why[CHECK_WHY_MAX]; /* of the rule under way */
+};
+
+struct check_rule {
+	const char *id;
+	const char *says; /* the sentence that it checks */
+	enum check_severity severity;
+	unsigned needs;   /* enum check_needs */
+	enum check_does does;
+	enum check_verdict (*run)(struct check *check);
+};
+
+struct check_family {
+	const char *name;
+	const struct check_rule *rules;
+	unsigned count;
+};
+
+extern const struct check_family check_states, check_sessions, check_features, check_end,
+	check_precopy, check_sizes, check_load, check_hostile, check_reset, check_logging,
+	check_several;
+
+/* table.c: rule number @i with its family, NULL past the last. */
+const struct check_rule *check_rule_at(unsigned i, const struct check_family **family);
+const struct check_rule *check_rule_find(const char *id);
+bool check_family_exists(const char *name);
+
+/* ---- run.c ---- */
+
+#define CHECK_RULES_MAX 96
+
+struct check_result {
+	const struct check_rule *rule;
+	const struct check_family *family;
+	enum check_verdict verdict;
+	char why[CHECK_WHY_MAX]; /* "" if there is nothing to tell */
+	uint64_t ns;
+};
+
+/* Rules or families by name; an empty @only is all. */
+struct check_choice {
+	const char *const *only;
+	unsigned only_count;
+	const char *const *skip;
+	unsigned skip_count;
+	uint64_t stress_ns; /* go round and round for so long; 0: once */
+};
+
+struct check_run {
+	struct check check;
+	struct check_result results[CHECK_RULES_MAX];
+	unsigned count;
+	unsigned rounds;
+	unsigned verdicts[CHECK_VERDICTS];
+	unsigned musts_failed;
+	bool gone;          /* the device is lost: the rest was not run */
+};
+
+/*
+ * Try the chosen rules. With stress a rule's result is the first that was no pass. @tell (may be
+ * NULL) hears of each result of the first round, and of those that got worse. -errno: the device
+ * could not be brought to RUNNING at the start, or does not migrate; one line is in @why.
+ */
+int check_run(struct check_run *run, const struct check_choice *choice,
+	      void (*tell)(void *opaque, const struct check_result *result), void *opaque,
+	      char why[CHECK_WHY_MAX]);
+
+/* ---- report.c ---- */
+
+const char *check_severity_name(enum check_severity severity);
+const char *check_verdict_name(enum check_verdict verdict);
+void check_print_result(FILE *out, const struct check_result *result);
+void check_print_summary(FILE *out, const struct check_run *run);
+void check_print_list(FILE *out);
+/* The caller's, to be put back; NULL: no memory. */
+struct json_object *check_to_json(const struct check_run *run, const char *device);
+/* 0 or -errno. */
+int check_write_junit(FILE *out, const struct check_run *run, const char *device);
+
+/* ---- helpers.c ---- */
+
+PRINTF(2, 3) enum check_verdict check_fail(struct check *check, const char *format, ...);
+PRINTF(2, 3) enum check_verdict check_unjudged(struct check *check, const char *format, ...);
+PRINTF(2, 3) enum check_verdict check_na(struct check *check, const char *format, ...);
+/* A pass with something to tell. */
+PRINTF(2, 3) enum check_verdict check_pass(struct check *check, const char *format, ...);
+
+/* @from could not be reached, or what had to come first failed with @ret. */
+enum check_verdict check_no_way(struct check *check, enum vfm_state to, int ret);
+
+/* To RUNNING, by SET, reset or opening anew. 0 or -errno. */
+int check_fresh(struct port *port);
+/* And from there to @state, without more: a device that is to load has nothing yet. */
+int check_go(struct port *port, enum vfm_state state);
+
+bool check_has_state(const struct check *check, enum vfm_state state);
+
+/* A state's bytes; begins as all zero. */
+struct stream {
+	uint8_t *data;
+	size_t len;
+	size_t room;
+};
+
+void stream_free(struct stream *stream);
+/* Read to the end in STOP_COPY, @step bytes at a time (0: many). -EFBIG: more than
+ * CHECK_STREAM_MAX. */
+int stream_read_end(struct port *port, struct stream *stream, size_t step);
+/* In a PRE_COPY state, until there is nothing now; stops at a bound if that never is. */
+int stream_read_early(struct port *port, struct stream *stream);
+bool stream_equal(const struct stream *a, const struct stream *b);
+
+/* From RUNNING or STOP: save and stay in STOP. */
+int check_save(struct port *port, struct stream *stream);
+/* From RUNNING: load and be in STOP; @step bytes at a time (0: many). What the refusal was and
+ * where: @refused (may be NULL) is true if it is the stream that was not taken. */
+int check_load_stream(struct port *port, const struct stream *stream, size_t step, bool *refused);
+
+/* A step of a sequence that the seed begins. */
+uint64_t check_random(uint64_t *state);
+
+/* "RUNNING" and so on; numbers that are no state become "state 17". */
+const char *check_state_text(uint32_t state, char text[24]);
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A device as the checker sees it: raw, with nothing between a rule and the driver or server. Two
+ * implementations, the kernel's fd (port-kernel.c) and vfio-user (port-vfio-user.c).
+ *
+ * What a transport cannot express is told by port->can: rules that need it do not apply.
+ * Functions return 0 or a count, or -errno as the device said it; -ENOTCONN: the server is gone.
+ * One thread at a time.
+ */
+#ifndef CHECK_PORT_H
+#define CHECK_PORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <vfio-migrate/uapi.h>
+#include <vfio-migrate/vfio-user.h>
+#include "base/compiler.h"
+#include "device/vfio-sys.h"
+
+enum port_can {
+	PORT_FD = 1 << 0,     /* data sessions are file descriptors */
+	PORT_INFO = 1 << 1,   /* it carries precopy info */
+	PORT_SIZE = 1 << 2,   /* and MIG_DATA_SIZE */
+	PORT_MEMORY = 1 << 3, /* memory can be lent to the device, and its BARs be accessed */
+	PORT_REOPEN = 1 << 4, /* it can be closed and opened anew */
+};
+
+#define PORT_PAYLOAD_MAX 4096u /* bytes of a feature's payload */
+#define PORT_RANGES_MAX  64u
+
+struct port;
+
+struct port_ops {
+	const char *backend;
+	void (*free)(struct port *port);
+	/* One DEVICE_FEATURE whose argsz tells of @room bytes of payload. @in of them go in. */
+	int (*feature)(struct port *port, uint32_t flags, void *payload, size_t in, size_t room);
+	int (*set_state)(struct port *port, uint32_t state);
+	ssize_t (*read)(struct port *port, void *buf, size_t len);
+	ssize_t (*write)(struct port *port, const void *buf, size_t len);
+	/* info->flags go in, too, where the transport lets them. */
+	int (*info)(struct port *port, struct vfm_precopy_info *info);
+	int (*reset)(struct port *port);
+	int (*log_start)(struct port *port, uint64_t *page_size,
+			 const struct vfm_feature_logging_range *ranges, uint32_t count);
+	/* The range is inside one mapping. */
+	int (*log_report)(struct port *port, const struct vfm_feature_logging_range *range,
+			  uint64_t page_size, uint64_t *bitmap);
+	/* Memory of @fd, a memfd, at @iova. */
+	int (*map)(struct port *port, uint64_t iova, uint64_t size, int fd);
+	int (*unmap)(struct port *port, uint64_t iova, uint64_t size);
+	int (*region_read)(struct port *port, uint32_t region, uint64_t at, void *buf, size_t len);
+	int (*region_write)(struct port *port, uint32_t region, uint64_t at, const void *buf,
+			    size_t len);
+};
+
+/* What opens the device again; whatever handle it gives up was closed before. */
+struct port_opener {
+	int (*reopen)(void *opaque, struct port *port);
+	void *opaque;
+};
+
+struct port {
+	const struct port_ops *ops;
+	unsigned can; /* enum port_can */
+	struct port_opener opener;
+
+	/* vfio-user, borrowed. */
+	struct vfm_vfio_user *client;
+
+	/* Kernel: the device fd, borrowed, and the data fds that it gave. */
+	const struct vfio_sys *sys;
+	int fd;
+	int data_fd;  /* of the last session, living or not; -1: there was none */
+	int gave;     /* the last SET gave an fd: data_fd is new */
+};
+
+/* Borrow an open device. NULL: no memory. @opener may be NULL: it cannot be opened again. */
+struct port *port_vfio_user(struct vfm_vfio_user *client, const struct port_opener *opener);
+struct port *port_kernel(const struct vfio_sys *sys, int fd, const struct port_opener *opener);
+void port_free(struct port *port);
+
+/* Used by openers: the port goes on with another handle. */
+void port_take_client(struct port *port, struct vfm_vfio_user *client);
+void port_take_fd(struct port *port, int fd);
+
+/* ---- for rules ---- */
+
+int port_get_flags(struct port *port, uint64_t *flags);
+/* Any number that the device tells. */
+int port_get_state(struct port *port, uint32_t *state);
+int port_set_state(struct port *port, uint32_t state);
+ssize_t port_read(struct port *port, void *buf, size_t len);
+/* All of it or -errno. */
+int port_write(struct port *port, const void *buf, size_t len);
+int port_info(struct port *port, struct vfm_precopy_info *info);
+int port_opt_in(struct port *port);
+int port_size(struct port *port, uint64_t *size);
+int port_reset(struct port *port);
+int port_reopen(struct port *port);
+bool port_probe(struct port *port, uint32_t flags);
+int port_log_stop(struct port *port);
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What came of the rules: for people, for programs, for CI systems. */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "base/clock.h"
+#include "check/check.h"
+
+static const char *const severities[] = {"must", "should", "note"};
+static const char *const verdicts[] = {"pass", "fail", "not-applicable", "not-judged"};
+static const char *const shown[] = {"ok", "FAILED", "-", "unclear"};
+static const char *const does[] = {"looks", "moves", "wipes"};
+
+const char *check_severity_name(enum check_severity severity)
+{
+	return severities[severity];
+}
+
+const char *check_verdict_name(enum check_verdict verdict)
+{
+	return verdicts[verdict];
+}
+
+/* ---- text ---- */
+
+void check_print_result(FILE *out, const struct check_result *result)
+{
+	const struct check_rule *rule = result->rule;
+
+	fprintf(out, "%-8s %-6s %-26s %s\n", shown[result->verdict], severities[rule->severity],
+		rule->id, *result->why ? result->why : "");
+	if (result->verdict == CHECK_FAIL)
+		fprintf(out, "         rule: %s\n", rule->says);
+	fflush(out);
+}
+
+void check_print_summary(FILE *out, const struct check_run *run)
+{
+	fprintf(out, "%u rules: %u kept, %u broken (%u of them must), %u not applicable, %u "
+		     "unclear\n",
+		run->count, run->verdicts[CHECK_PASS], run->verdicts[CHECK_FAIL],
+		run->musts_failed, run->verdicts[CHECK_NOT_APPLICABLE],
+		run->verdicts[CHECK_UNJUDGED]);
+	if (run->rounds > 1)
+		fprintf(out, "%u rounds\n", run->rounds);
+	if (run->gone)
+		fprintf(out, "the device was lost on the way\n");
+}
+
+void check_print_list(FILE *out)
+{
+	const struct check_family *family;
+	const struct check_rule *rule;
+
+	for (unsigned i = 0; (rule = check_rule_at(i, &family)); i++)
+		fprintf(out, "%-6s %-9s %-5s %-26s %s\n", severities[rule->severity], family->name,
+			does[rule->does], rule->id, rule->says);
+}
+
+/* ---- JSON ---- */
+
+static void add_text(struct json_object *o, const char *key, const char *text)
+{
+	json_object_object_add(o, key, json_object_new_string(text));
+}
+
+static void add_number(struct json_object *o, const char *key, uint64_t number)
+{
+	json_object_object_add(o, key, json_object_new_uint64(number));
+}
+
+static struct json_object *result_json(const struct check_result *result)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_text(o, "rule", result->rule->id);
+	add_text(o, "family", result->family->name);
+	add_text(o, "severity", severities[result->rule->severity]);
+	add_text(o, "says", result->rule->says);
+	add_text(o, "verdict", verdicts[result->verdict]);
+	add_text(o, "detail", result->why);
+	add_number(o, "ns", result->ns);
+	return o;
+}
+
+struct json_object *check_to_json(const struct check_run *run, const char *device)
+{
+	struct json_object *o = json_object_new_object(), *list = json_object_new_array();
+
+	add_text(o, "device", device);
+	add_text(o, "backend", run->check.port->ops->backend);
+	add_number(o, "seed", run->check.seed);
+	add_number(o, "rounds", run->rounds);
+	for (unsigned i = 0; i < CHECK_VERDICTS; i++)
+		add_number(o, verdicts[i], run->verdicts[i]);
+	add_number(o, "musts_failed", run->musts_failed);
+	json_object_object_add(o, "device_lost", json_object_new_boolean(run->gone));
+	for (unsigned i = 0; i < run->count; i++)
+		json_object_array_add(list, result_json(&run->results[i]));
+	json_object_object_add(o, "rules", list);
+	return o;
+}
+
+/* ---- JUnit ---- */
+
+/* What a device told may be in the text. */
+static void put_xml(FILE *out, const char *text)
+{
+	for (; *text; text++) {
+		if (*text == '<')
+			fputs("&lt;", out);
+		else if (*text == '>')
+			fputs("&gt;", out);
+		else if (*text == '&')
+			fputs("&amp;", out);
+		else if (*text == '"')
+			fputs("&quot;", out);
+		else
+			fputc((unsigned char)*text < ' ' ? '?' : *text, out);
+	}
+}
+
+static void put_attribute(FILE *out, const char *name, const char *text)
+{
+	fprintf(out, " %s=\"", name);
+	put_xml(out, text);
+	fputc('"', out);
+}
+
+static void put_outcome(FILE *out, const char *element, const struct check_result *result)
+{
+	fprintf(out, "    <%s", element);
+	put_attribute(out, "message", *result->why ? result->why : result->rule->says);
+	fprintf(out, "/>\n");
+}
+
+/* A should or a note that is broken is no failure of the run: it is told as skipped. */
+static const char *element_of(const struct check_result *result)
+{
+	bool must = result->rule->severity == CHECK_MUST;
+
+	if (result->verdict == CHECK_PASS)
+		return NULL;
+	if (result->verdict == CHECK_NOT_APPLICABLE || !must)
+		return "skipped";
+	return result->verdict == CHECK_FAIL ? "failure" : "error";
+}
+
+static unsigned count_elements(const struct check_run *run, enum check_verdict verdict)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < run->count; i++)
+		n += run->results[i].verdict == verdict &&
+		     run->results[i].rule->severity == CHECK_MUST;
+	return n;
+}
+
+static void put_case(FILE *out, const struct check_result *result)
+{
+	const char *element = element_of(result);
+
+	fprintf(out, "   <testcase");
+	put_attribute(out, "classname", result->family->name);
+	put_attribute(out, "name", result->rule->id);
+	fprintf(out, " time=\"%" PRIu64 ".%03" PRIu64 "\"%s>\n", result->ns / NS_PER_SEC,
+		result->ns % NS_PER_SEC / NS_PER_MSEC, element ? "" : "/");
+	if (!element)
+		return;
+	put_outcome(out, element, result);
+	fprintf(out, "   </testcase>\n");
+}
+
+int check_write_junit(FILE *out, const struct check_run *run, const char *device)
+{
+	fprintf(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite");
+	put_attribute(out, "name", device);
+	fprintf(out, " tests=\"%u\" failures=\"%u\" errors=\"%u\">\n", run->count,
+		count_elements(run, CHECK_FAIL), count_elements(run, CHECK_UNJUDGED));
+	for (unsigned i = 0; i < run->count; i++)
+		put_case(out, &run->results[i]);
+	fprintf(out, "  </testsuite>\n</testsuites>\n");
+	return ferror(out) || fflush(out) ? -EIO : 0;
+}

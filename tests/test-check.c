@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The conformance checker, on simulated devices: each rule is seen to find the device that breaks it,
+ * and no other rule to complain of that one; a device that breaks none passes, as every
+ * personality.
+ */
+#include <json-c/json.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "check/check.h"
+#include "cli/field.h"
+#include "cli/process.h"
+#include "tests/program.h"
+
+#define WAIT_MS 120000
+#define OPTIONS 8
+
+static struct program_run run;
+static char dir[64];
+static struct process sims[2];
+
+static int make_dir(void **state)
+{
+	strcpy(dir, "/tmp/test-check-XXXXXX");
+	memset(sims, 0, sizeof(sims));
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int stop_all(void **state)
+{
+	char command[128];
+
+	for (int i = 0; i < 2; i++)
+		process_stop(&sims[i], 5000);
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	return system(command);
+}
+
+/* A device at DIR/simN; @options is taken apart at the spaces. */
+static void start_sim(int i, const char *options)
+{
+	char socket[160], log[128], copy[256], seed[32], *save = NULL;
+	char *argv[OPTIONS + 6] = {getenv("VFIO_MIGRATE"), (char[]){"sim"}, socket, seed,
+				   (char[]){"--state-size=40K"}};
+	uint64_t deadline = clock_after(WAIT_MS * NS_PER_MSEC);
+	unsigned count = 5;
+
+	snprintf(socket, sizeof(socket), "--socket=%s/sim%d", dir, i);
+	snprintf(seed, sizeof(seed), "--seed=%d", i + 1);
+	snprintf(log, sizeof(log), "%s/sim%d.log", dir, i);
+	snprintf(copy, sizeof(copy), "%s", options);
+	for (char *word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+		assert_true(count < OPTIONS + 5);
+		argv[count++] = word;
+	}
+	assert_int_equal(process_spawn(&sims[i], "sim", log, argv), 0);
+	while (!process_said(&sims[i], "listening on ")) {
+		assert_true(clock_ns() < deadline);
+		assert_int_not_equal(process_wait(&sims[i], 5), 0);
+	}
+}
+
+static void stop_sims(void)
+{
+	for (int i = 0; i < 2; i++)
+		process_stop(&sims[i], 5000);
+}
+
+/* Check DIR/sim0, with sim1 as its peer; the report, which the caller puts back. */
+static struct json_object *check(const char *options)
+{
+	struct json_object *report;
+	char args[512], path[128];
+
+	snprintf(path, sizeof(path), "%s/json", dir);
+	unlink(path);
+	snprintf(args, sizeof(args), "check --yes --seed=1 --json=%s %s %s/sim0 %s/sim1", path,
+		 options, dir, dir);
+	program_run(&run, args, WAIT_MS);
+	report = json_object_from_file(path);
+	if (!report)
+		print_error("%s: status %d:\n%s", args, run.status, run.output);
+	assert_non_null(report);
+	return report;
+}
+
+static const char *verdict_of(struct json_object *report, const char *rule)
+{
+	struct json_object *rules = field_find(report, "rules"), *o;
+
+	for (size_t i = 0; i < json_object_array_length(rules); i++) {
+		o = json_object_array_get_idx(rules, i);
+		if (!strcmp(field_text(o, "rule", ""), rule))
+			return field_text(o, "verdict", "");
+	}
+	return "absent";
+}
+
+/* ---- every rule has a device that breaks it ---- */
+
+/* What a device has to be so that it can break the rule. */
+static const struct {
+	const char *rule;
+	const char *options;
+} wants[] = {
+	{"state-unsupported", "--migration=stop-copy"},
+};
+
+static const char *options_for(const char *rule)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(wants); i++)
+		if (!strcmp(wants[i].rule, rule))
+			return wants[i].options;
+	return "";
+}
+
+/* @rule was found broken, and no other. */
+static void expect_broken_alone(struct json_object *report, const struct check_rule *rule)
+{
+	const struct check_family *family;
+	const struct check_rule *other;
+	bool right = !strcmp(verdict_of(report, rule->id), "fail");
+
+	for (unsigned i = 0; (other = check_rule_at(i, &family)); i++)
+		if (other != rule && !strcmp(verdict_of(report, other->id), "fail"))
+			right = false;
+	if (!right)
+		print_error("the mutant %s:\n%s", rule->id, run.output);
+	assert_true(right);
+	assert_int_equal(run.status, rule->severity == CHECK_MUST ? 1 : 0);
+}
+
+static void try_mutant(const struct check_rule *rule)
+{
+	struct json_object *report;
+	char options[256];
+
+	snprintf(options, sizeof(options), "--mutant=%s %s", rule->id, options_for(rule->id));
+	start_sim(0, options);
+	start_sim(1, options_for(rule->id));
+	report = check("");
+	expect_broken_alone(report, rule);
+	json_object_put(report);
+	stop_sims();
+}
+
+static void every_rule_finds_its_mutant(void **state)
+{
+	const struct check_family *family;
+	const struct check_rule *rule;
+
+	for (unsigned i = 0; (rule = check_rule_at(i, &family)); i++)
+		if (!(rule->needs & NEEDS_FD))
+			try_mutant(rule);
+}
+
+/* ---- what breaks no rule ---- */
+
+static void every_personality_keeps_the_musts(void **state)
+{
+	static const char *const options[] = {
+		"", "--personality=mlx5", "--personality=virtio", "--personality=hisi_acc",
+		"--personality=qat", "--personality=pds", "--personality=xe", "--personality=mtty",
+		"--no-extension", "--migration=stop-copy", "--no-dma-logging",
+		"--reset-on-disconnect", "--dirty-rate=8M",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		struct json_object *report;
+
+		start_sim(0, options[i]);
+		start_sim(1, options[i]);
+		report = check("");
+		if (run.status || field_u64(report, "musts_failed", 99) ||
+		    field_u64(report, "not-judged", 99))
+			print_error("%s: status %d:\n%s", options[i], run.status, run.output);
+		assert_int_equal(run.status, 0);
+		assert_int_equal(field_u64(report, "musts_failed", 99), 0);
+		assert_int_equal(field_u64(report, "not-judged", 99), 0);
+		json_object_put(report);
+		stop_sims();
+	}
+}
+
+/* Of the device that keeps every rule not even a should is said to be broken. */
+static void the_generic_device_keeps_all(void **state)
+{
+	struct json_object *report;
+
+	start_sim(0, "");
+	start_sim(1, "");
+	report = check("");
+	if (field_u64(report, "fail", 99))
+		print_error("%s", run.output);
+	assert_int_equal(field_u64(report, "fail", 99), 0);
+	json_object_put(report);
+}
+
+/* ---- the command ---- */
+
+static void expect(int status, const char *format)
+{
+	char args[512];
+
+	snprintf(args, sizeof(args), format, dir);
+	program_run(&run, args, WAIT_MS);
+	if (run.status != status)
+		print_error("%s: status %d:\n%s", args, run.status, run.output);
+	assert_int_equal(run.status, status);
+}
+
+static void it_asks_first(void **state)
+{
+	start_sim(0, "");
+	expect(2, "check %s/sim0");
+	assert_non_null(strstr(run.output, "--yes"));
+	expect(2, "check --yes %s/none");
+	assert_non_null(strstr(run.output, "is its server running?"));
+	expect(0, "check --only=state-range --yes %s/sim0");
+}
+
+static void what_does_not_migrate_cannot_be_checked(void **state)
+{
+	start_sim(0, "--migration=none");
+	expect(2, "check --yes %s/sim0");
+	assert_non_null(strstr(run.output, "does not migrate"));
+}
+
+static void rules_can_be_chosen(void **state)
+{
+	struct json_object *report;
+
+	start_sim(0, "");
+	start_sim(1, "");
+	report = check("--only=states --skip=state-same --only=feature-both");
+	assert_string_equal(verdict_of(report, "state-range"), "pass");
+	assert_string_equal(verdict_of(report, "feature-both"), "pass");
+	assert_string_equal(verdict_of(report, "state-same"), "absent");
+	assert_string_equal(verdict_of(report, "feature-none"), "absent");
+	json_object_put(report);
+}
+
+static void stress_goes_round(void **state)
+{
+	struct json_object *report;
+
+	start_sim(0, "");
+	start_sim(1, "");
+	report = check("--only=feature-both --stress=1");
+	assert_true(field_u64(report, "rounds", 0) > 1);
+	json_object_put(report);
+}
+
+static void junit_is_written(void **state)
+{
+	char path[128], text[4096];
+	size_t len;
+	FILE *in;
+
+	start_sim(0, "--mutant=state-range");
+	expect(1, "check --yes -q --only=states --junit=%1$s/xml %1$s/sim0");
+	assert_string_equal(run.output, "");
+	snprintf(path, sizeof(path), "%s/xml", dir);
+	in = fopen(path, "r");
+	assert_non_null(in);
+	len = fread(text, 1, sizeof(text) - 1, in);
+	text[len] = '\0';
+	fclose(in);
+	assert_non_null(strstr(text, "tests=\"7\" failures=\"1\" errors=\"0\""));
+	assert_non_null(strstr(text, "classname=\"states\" name=\"state-range\""));
+	assert_non_null(strstr(text, "RUNNING -&gt; state 9 was taken"));
+	assert_non_null(strstr(text, "</testsuites>"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(every_rule_finds_its_mutant, make_dir, stop_all),
+		cmocka_unit_test_setup_teardown(every_personality_keeps_the_musts, make_dir,
+						stop_all),
+		cmocka_unit_test_setup_teardown(the_generic_device_keeps_all, make_dir, stop_all),
+		cmocka_unit_test_setup_teardown(it_asks_first, make_dir, stop_all),
+		cmocka_unit_test_setup_teardown(what_does_not_migrate_cannot_be_checked, make_dir,
+						stop_all),
+		cmocka_unit_test_setup_teardown(rules_can_be_chosen, make_dir, stop_all),
+		cmocka_unit_test_setup_teardown(stress_goes_round, make_dir, stop_all),
+		cmocka_unit_test_setup_teardown(junit_is_written, make_dir, stop_all),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

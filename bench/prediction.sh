@@ -23,27 +23,31 @@ terms=(stop memory state load handover)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# One of the arguments.
+# any NAME VALUE...: sets it to one of the values. Not in a subshell, which would have a RANDOM of
+# its own.
 any()
 {
-	shift $((RANDOM % $#))
-	echo "$1"
+	local -n chosen=$1
+
+	shift $((RANDOM % ($# - 1) + 1))
+	chosen=$1
 }
 
 # Fills `options`; `case` is a line that says what is special.
 choose()
 {
-	local devices memory state rate dirty load latency limit bandwidth arc
+	local devices memory state rate dirty load latency room limit bandwidth arc
 
-	devices=$(any 1 1 2 4)
-	memory=$(any 32 64 128 256)
-	state=$(any 1 4 16 64)
-	dirty=$(any 1 4 16 32)
-	rate=$(any 0 1 2 4)
-	load=$(any 0 0 200 1000)
-	latency=$(any 1 2 5 10 20)
-	bandwidth=$(any unlimited unlimited 128M 256M 512M)
-	limit=$((5 * latency + $(any 30 60 100 200)))
+	any devices 1 1 2 4
+	any memory 32 64 128 256
+	any state 1 4 16 64
+	any dirty 1 4 16 32
+	any rate 0 1 2 4
+	any load 0 0 200 1000
+	any latency 1 2 5 10 20
+	any bandwidth unlimited unlimited 128M 256M 512M
+	any room 30 60 100 200
+	limit=$((5 * latency + room))
 	options=(--accel=thread --devices="$devices" --memory="${memory}M" --state-size="${state}M"
 		--dirty-rate="${dirty}M" --state-dirty-rate="${rate}M" --bandwidth="$bandwidth"
 		--downtime-limit="$limit" --transition-estimate="$latency"

@@ -19,7 +19,7 @@
 #include "base/clock.h"
 #include "sim/device.h"
 
-#define PAY_MIN_NS (2 * NS_PER_MSEC) /* load cost is paid in portions that can be slept exactly */
+#define PAY_MIN_NS (250 * NS_PER_USEC) /* load cost is paid in portions that are worth a sleep */
 
 int load_create(struct sim *sim)
 {

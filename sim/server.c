@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -266,6 +267,7 @@ int sim_server_run(const struct sim_options *device, const struct sim_server_opt
 
 	if (!s)
 		return refuse(why, ENOMEM, "cannot make the server");
+	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0); /* ns: a latency is to be what the option said */
 	ret = prepare(s, device, why);
 	if (!ret) {
 		announce(s);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "engine/policy.h"
+#include "engine/recent.h"
 
 #define MS UINT64_C(1000000)
 #define MIB (UINT64_C(1) << 20)
@@ -26,16 +27,79 @@ static void adds_up_the_terms(void **unused)
 	(void)unused;
 	in.memory_bytes = 2 * MIB;
 	in.device_count = 2;
-	in.devices[0] = (struct policy_device){ 5 * MS, MIB, 0, 3 * MS, 7 * MS };
-	in.devices[1] = (struct policy_device){ 4 * MS, MIB, 0, 4 * MS, 6 * MS };
+	in.devices[0] = (struct policy_device){ .stop_ns = 5 * MS, .state_bytes = MIB,
+						.check_ns = 3 * MS, .run_ns = 7 * MS };
+	in.devices[1] = (struct policy_device){ .stop_ns = 4 * MS, .state_bytes = MIB,
+						.check_ns = 4 * MS, .run_ns = 6 * MS };
 	policy_decide(&in, &out);
 	assert_int_equal(out.predicted.stop_ns, 5 * MS);
 	assert_int_equal(out.predicted.memory_ns, 20 * MS);
 	assert_int_equal(out.predicted.state_ns, 20 * MS);
 	assert_int_equal(out.predicted.load_ns, 4 * MS);
-	assert_int_equal(out.predicted.handover_ns, 8 * MS);
-	assert_int_equal(out.predicted.total_ns, 57 * MS);
+	assert_int_equal(out.predicted.handover_ns, 9 * MS);
+	assert_int_equal(out.predicted.total_ns, 58 * MS);
 	assert_int_equal(out.verdict, POLICY_GO);
+}
+
+/* Whoever is slow in one step waits for whoever is slow in the other. */
+static void waits_at_each_barrier(void **unused)
+{
+	struct policy_input in = base;
+	struct policy_output out;
+
+	(void)unused;
+	in.device_count = 2;
+	in.devices[0] = (struct policy_device){ .stop_p2p_ns = 9 * MS, .stop_ns = 1 * MS,
+						.run_p2p_ns = 8 * MS, .run_ns = 1 * MS };
+	in.devices[1] = (struct policy_device){ .stop_p2p_ns = 1 * MS, .stop_ns = 7 * MS,
+						.run_p2p_ns = 2 * MS, .run_ns = 6 * MS };
+	policy_decide(&in, &out);
+	assert_int_equal(out.predicted.stop_ns, 16 * MS);
+	assert_int_equal(out.predicted.handover_ns, 16 * MS);
+	assert_string_equal(out.term, "stop");
+	assert_int_equal(out.device, 0);
+	in.serial = true;
+	policy_decide(&in, &out);
+	assert_int_equal(out.predicted.stop_ns, 18 * MS);
+	assert_int_equal(out.predicted.handover_ns, 19 * MS);
+}
+
+static void counts_what_steps_cost_beside_their_arcs(void **unused)
+{
+	struct policy_input in = base;
+	struct policy_output out;
+
+	(void)unused;
+	in.step_ns = 2 * MS;
+	in.peer_step_ns = 3 * MS;
+	policy_decide(&in, &out);
+	assert_int_equal(out.predicted.total_ns, 2 * MS); /* no devices, no steps */
+	in.device_count = 1;
+	in.devices[0] = (struct policy_device){ .stop_p2p_ns = 10 * MS, .stop_ns = 10 * MS,
+						.check_ns = 10 * MS, .run_p2p_ns = 10 * MS,
+						.run_ns = 10 * MS };
+	policy_decide(&in, &out);
+	assert_int_equal(out.predicted.stop_ns, 24 * MS);
+	assert_int_equal(out.predicted.load_ns, 13 * MS);
+	assert_int_equal(out.predicted.handover_ns, 28 * MS);
+	in.serial = true;
+	policy_decide(&in, &out);
+	assert_int_equal(out.predicted.stop_ns, 24 * MS);
+}
+
+static void counts_the_last_questions(void **unused)
+{
+	struct policy_input in = base;
+	struct policy_output out;
+
+	(void)unused;
+	in.memory_bytes = MIB;
+	in.query_ns = 4 * MS;
+	in.sync_ns = 5 * MS;
+	policy_decide(&in, &out);
+	assert_int_equal(out.predicted.stop_ns, 4 * MS);
+	assert_int_equal(out.predicted.memory_ns, 15 * MS);
+	assert_int_equal(out.predicted.total_ns, 21 * MS);
 }
 
 static void goes_at_the_limit_and_not_above(void **unused)
@@ -45,7 +109,7 @@ static void goes_at_the_limit_and_not_above(void **unused)
 
 	(void)unused;
 	in.memory_bytes = 9 * MIB;
-	in.limit_ns = 91 * MS;
+	in.limit_ns = 92 * MS;
 	policy_decide(&in, &out);
 	assert_int_equal(out.verdict, POLICY_GO);
 	in.limit_ns--;
@@ -87,6 +151,42 @@ static void overlaps_loading_with_the_wire(void **unused)
 	assert_int_equal(out.predicted.load_ns, 20 * MS);
 }
 
+static void does_not_take_an_unknown_load_rate_for_none(void **unused)
+{
+	struct policy_input in = base;
+	struct policy_output out;
+
+	(void)unused;
+	in.device_count = 2;
+	in.devices[0] = (struct policy_device){ .state_bytes = 4 * MIB, .check_ns = 1 * MS,
+						.load_ns_mib = VFM_SIZE_UNKNOWN };
+	in.devices[1] = (struct policy_device){ .check_ns = 2 * MS };
+	policy_decide(&in, &out);
+	assert_int_equal(out.predicted.state_ns, 40 * MS);
+	assert_int_equal(out.predicted.load_ns, 42 * MS);
+	assert_string_equal(out.term, "load");
+	assert_int_equal(out.device, 0);
+}
+
+static void takes_the_median_of_what_was_measured_last(void **unused)
+{
+	struct recent r = { 0 };
+
+	(void)unused;
+	assert_int_equal(recent_median(&r), 0);
+	recent_add(&r, 700);
+	assert_int_equal(recent_median(&r), 700);
+	recent_add(&r, 3);
+	assert_int_equal(recent_median(&r), 3);
+	recent_add(&r, 5);
+	assert_int_equal(recent_median(&r), 5);
+	recent_add(&r, 4);
+	recent_add(&r, 900);
+	assert_int_equal(recent_median(&r), 5);
+	recent_add(&r, 4); /* 700 is forgotten */
+	assert_int_equal(recent_median(&r), 4);
+}
+
 static void waits_for_acks_and_for_numbers(void **unused)
 {
 	struct policy_input in = base;
@@ -118,6 +218,12 @@ static void saturates(void **unused)
 	in.bandwidth = 1;
 	in.vm_state_bytes = UINT64_MAX / 2;
 	in.vcpus_stop_ns = UINT64_MAX;
+	in.step_ns = UINT64_MAX;
+	in.round_trip_ns = UINT64_MAX;
+	in.device_count = 2;
+	in.devices[0].stop_ns = in.devices[1].stop_ns = UINT64_MAX;
+	in.devices[0].load_ns_mib = VFM_SIZE_UNKNOWN;
+	in.serial = true;
 	policy_decide(&in, &out);
 	assert_true(out.predicted.total_ns == UINT64_MAX);
 	assert_int_equal(out.verdict, POLICY_WAIT_LIMIT);
@@ -129,9 +235,14 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(adds_up_the_terms),
+		cmocka_unit_test(waits_at_each_barrier),
+		cmocka_unit_test(counts_what_steps_cost_beside_their_arcs),
+		cmocka_unit_test(counts_the_last_questions),
 		cmocka_unit_test(goes_at_the_limit_and_not_above),
 		cmocka_unit_test(treats_unknown_as_configured),
 		cmocka_unit_test(overlaps_loading_with_the_wire),
+		cmocka_unit_test(does_not_take_an_unknown_load_rate_for_none),
+		cmocka_unit_test(takes_the_median_of_what_was_measured_last),
 		cmocka_unit_test(waits_for_acks_and_for_numbers),
 		cmocka_unit_test(saturates),
 	};

@@ -35,9 +35,12 @@ static uint64_t state_bytes(const struct policy_input *in, const struct policy_d
 static uint64_t load_rest(const struct policy_input *in, const struct policy_device *d,
 			  uint64_t wire_ns)
 {
-	uint64_t load = to_ns((double)state_bytes(in, d) / (1 << 20) * (double)d->load_ns_mib);
+	uint64_t bytes = state_bytes(in, d), load;
 
-	return sat_add(load > wire_ns ? load - wire_ns : 0, d->check_ns);
+	if (d->load_ns_mib == VFM_SIZE_UNKNOWN)
+		return policy_wire_ns(bytes, in->bandwidth);
+	load = to_ns((double)bytes / (1 << 20) * (double)d->load_ns_mib);
+	return load > wire_ns ? load - wire_ns : 0;
 }
 
 /* Keep the slowest device of a term. */
@@ -49,29 +52,76 @@ static void slowest(uint64_t ns, unsigned device, uint64_t *max, int *who)
 	*who = (int)device;
 }
 
+/* The device behind each term. */
 struct slow_devices {
 	int stop, state, load, run;
 };
 
-static void predict(const struct policy_input *in, struct vfm_downtime *p, struct slow_devices *who)
+/* Arcs of all devices with a barrier behind them: what that takes. */
+struct step {
+	uint64_t slowest, sum;
+};
+
+static void step_add(struct step *step, uint64_t arc_ns)
 {
-	uint64_t state = in->vm_state_bytes, largest = 0, stop = 0, run = 0;
+	step->slowest = MAX(step->slowest, arc_ns);
+	step->sum = sat_add(step->sum, arc_ns);
+}
+
+/* @overhead_ns is measured the way in which steps are made, so that it needs no sum. */
+static uint64_t step_ns(const struct policy_input *in, const struct step *step,
+			uint64_t overhead_ns)
+{
+	if (!in->device_count)
+		return 0;
+	return sat_add(in->serial ? step->sum : step->slowest, overhead_ns);
+}
+
+/* The terms that are transitions. */
+static void predict_steps(const struct policy_input *in, struct vfm_downtime *p,
+			  struct slow_devices *who)
+{
+	struct step stop_p2p = { 0 }, stop = { 0 }, check = { 0 }, run_p2p = { 0 }, run = { 0 };
+	uint64_t longest_stop = 0, longest_run = 0;
 
 	for (unsigned i = 0; i < in->device_count; i++) {
 		const struct policy_device *d = &in->devices[i];
 
-		state = sat_add(state, state_bytes(in, d));
-		slowest(d->stop_ns, i, &stop, &who->stop);
-		slowest(state_bytes(in, d), i, &largest, &who->state);
-		slowest(d->run_ns, i, &run, &who->run);
+		step_add(&stop_p2p, d->stop_p2p_ns);
+		step_add(&stop, d->stop_ns);
+		step_add(&check, d->check_ns);
+		step_add(&run_p2p, d->run_p2p_ns);
+		step_add(&run, d->run_ns);
+		slowest(sat_add(d->stop_p2p_ns, d->stop_ns), i, &longest_stop, &who->stop);
+		slowest(sat_add(d->run_p2p_ns, d->run_ns), i, &longest_run, &who->run);
 	}
-	p->stop_ns = sat_add(in->vcpus_stop_ns, stop);
-	p->memory_ns = policy_wire_ns(in->memory_bytes, in->bandwidth);
+	p->stop_ns = sat_add(step_ns(in, &stop_p2p, in->step_ns), step_ns(in, &stop, in->step_ns));
+	p->stop_ns = sat_add(p->stop_ns, sat_add(in->vcpus_stop_ns, in->query_ns));
+	p->load_ns = step_ns(in, &check, in->peer_step_ns);
+	p->handover_ns = sat_add(step_ns(in, &run_p2p, in->peer_step_ns),
+				 step_ns(in, &run, in->peer_step_ns));
+}
+
+static void predict(const struct policy_input *in, struct vfm_downtime *p, struct slow_devices *who)
+{
+	uint64_t state = in->vm_state_bytes, largest = 0, load = 0, longest = 0, wire;
+
+	predict_steps(in, p, who);
+	for (unsigned i = 0; i < in->device_count; i++) {
+		state = sat_add(state, state_bytes(in, &in->devices[i]));
+		slowest(state_bytes(in, &in->devices[i]), i, &largest, &who->state);
+	}
+	p->memory_ns = sat_add(in->sync_ns, policy_wire_ns(in->memory_bytes, in->bandwidth));
 	p->state_ns = policy_wire_ns(state, in->bandwidth);
-	uint64_t wire = sat_add(p->memory_ns, p->state_ns);
-	for (unsigned i = 0; i < in->device_count; i++)
-		slowest(load_rest(in, &in->devices[i], wire), i, &p->load_ns, &who->load);
-	p->handover_ns = sat_add(in->round_trip_ns, run);
+	wire = sat_add(p->memory_ns, p->state_ns);
+	for (unsigned i = 0; i < in->device_count; i++) {
+		uint64_t rest = load_rest(in, &in->devices[i], wire);
+
+		load = MAX(load, rest);
+		slowest(sat_add(rest, in->devices[i].check_ns), i, &longest, &who->load);
+	}
+	p->load_ns = sat_add(p->load_ns, load);
+	p->handover_ns = sat_add(p->handover_ns, sat_add(in->round_trip_ns, in->round_trip_ns));
 	p->total_ns = sat_add(sat_add(sat_add(p->stop_ns, wire), p->load_ns), p->handover_ns);
 }
 

@@ -2,12 +2,18 @@
 /*
  * policy: when to switch over. A pure function of numbers: no I/O, no clock, no state.
  *
- *	predicted = stop       slowest device's way to STOP_COPY, vCPUs included
- *	          + memory     dirty bytes / bandwidth
+ *	predicted = stop       the last question for initial bytes; two steps: slowest arc to a P2P
+ *	                       state, slowest arc to STOP_COPY
+ *	          + memory     a look at the dirty logs; dirty bytes / bandwidth
  *	          + state      stop-copy bytes of devices and VMM / bandwidth
- *	          + load       what the slowest device still loads when the wire is done, and its
- *	                       way out of RESUMING
- *	          + handover   a round trip, and the slowest device's way to RUNNING
+ *	          + load       what the slowest device still loads when the wire is done; a step
+ *	                       there: slowest way out of RESUMING
+ *	          + handover   PREPARE and PREPARED, COMMIT and RUNNING: two round trips; two steps
+ *	                       there: slowest arc to RUNNING_P2P, slowest arc to RUNNING
+ *
+ * A step is what all devices do at once, with a barrier behind it. Beside the slowest arc it takes
+ * step_ns: threads wake, requests go to the devices and come back. Each side measures that with a
+ * request that does nothing. Transitions one by one: the sum of the arcs instead of the slowest.
  */
 #ifndef ENGINE_POLICY_H
 #define ENGINE_POLICY_H
@@ -16,11 +22,14 @@
 #include <vfio-migrate/migrate.h>
 
 struct policy_device {
-	uint64_t stop_ns;       /* to STOP_COPY, all arcs */
+	uint64_t stop_p2p_ns;   /* to its P2P state; 0: it has none */
+	uint64_t stop_ns;       /* to STOP_COPY */
 	uint64_t state_bytes;   /* left to be sent; VFM_SIZE_UNKNOWN */
-	uint64_t load_ns_mib;   /* per MiB, on the destination */
+	uint64_t load_ns_mib;   /* per MiB, on the destination; VFM_SIZE_UNKNOWN: as long as the wire
+				 * takes, and not while it works */
 	uint64_t check_ns;      /* RESUMING to STOP */
-	uint64_t run_ns;        /* STOP to RUNNING */
+	uint64_t run_p2p_ns;    /* to RUNNING_P2P; 0: it has none */
+	uint64_t run_ns;        /* to RUNNING */
 };
 
 struct policy_input {
@@ -31,6 +40,11 @@ struct policy_input {
 	uint64_t unknown_bytes; /* what an unknown size counts for */
 	uint64_t round_trip_ns;
 	uint64_t vcpus_stop_ns;
+	uint64_t query_ns;      /* asking all devices for initial bytes; 0: they are not asked */
+	uint64_t sync_ns;       /* reading all dirty logs */
+	uint64_t step_ns;       /* a step without its arcs, here */
+	uint64_t peer_step_ns;  /* on the destination */
+	bool serial;            /* transitions one by one */
 	unsigned pending_acks;
 	unsigned device_count;
 	struct policy_device devices[VFM_DEVICES_MAX];

@@ -58,17 +58,22 @@ void samples_free(struct samples *samples)
 struct field {
 	const char *name;
 	size_t offset;
+	bool newer; /* older recordings have none: it counts as 0 */
 };
 
-#define IN(member)     { #member, offsetof(struct policy_input, member) }
-#define DEVICE(member) { #member, offsetof(struct policy_device, member) }
+#define IN(member)           { #member, offsetof(struct policy_input, member), false }
+#define IN_NEWER(member)     { #member, offsetof(struct policy_input, member), true }
+#define DEVICE(member)       { #member, offsetof(struct policy_device, member), false }
+#define DEVICE_NEWER(member) { #member, offsetof(struct policy_device, member), true }
 
 static const struct field input_fields[] = {
 	IN(limit_ns),       IN(bandwidth),     IN(memory_bytes),    IN(vm_state_bytes),
 	IN(unknown_bytes),  IN(round_trip_ns), IN(vcpus_stop_ns),
+	IN_NEWER(query_ns), IN_NEWER(sync_ns), IN_NEWER(step_ns),    IN_NEWER(peer_step_ns),
 };
 static const struct field device_fields[] = {
-	DEVICE(stop_ns), DEVICE(state_bytes), DEVICE(load_ns_mib), DEVICE(check_ns), DEVICE(run_ns),
+	DEVICE_NEWER(stop_p2p_ns), DEVICE(stop_ns),  DEVICE(state_bytes),
+	DEVICE(load_ns_mib),       DEVICE(check_ns), DEVICE_NEWER(run_p2p_ns), DEVICE(run_ns),
 };
 
 /* All are uint64_t; the one value that JSON numbers cannot show, unlimited or unknown, is null. */
@@ -90,8 +95,11 @@ static int get_fields(json_object *o, void *base, const struct field *fields, si
 		uint64_t value = UINT64_MAX;
 		json_object *member;
 
-		if (!json_object_object_get_ex(o, fields[i].name, &member))
-			return -EINVAL;
+		if (!json_object_object_get_ex(o, fields[i].name, &member)) {
+			if (!fields[i].newer)
+				return -EINVAL;
+			continue;
+		}
 		if (member && !json_object_is_type(member, json_type_int))
 			return -EINVAL;
 		if (member && json_object_get_int64(member) < 0)
@@ -111,6 +119,7 @@ static json_object *sample_json(const struct sample *s)
 	json_object_object_add(o, "at_ns", json_object_new_uint64(s->at_ns));
 	put_fields(o, &s->in, input_fields, ARRAY_SIZE(input_fields));
 	json_object_object_add(o, "pending_acks", json_object_new_int((int)s->in.pending_acks));
+	json_object_object_add(o, "serial", json_object_new_boolean(s->in.serial));
 	for (unsigned i = 0; i < s->in.device_count; i++) {
 		json_object *d = json_object_new_object();
 
@@ -162,7 +171,7 @@ static int parse_devices(json_object *array, struct policy_input *in)
 
 int sample_parse(json_object *json, uint64_t *round, struct policy_input *in)
 {
-	json_object *member, *acks, *devices;
+	json_object *member, *acks, *devices, *serial;
 	int r;
 
 	memset(in, 0, sizeof(*in));
@@ -173,6 +182,8 @@ int sample_parse(json_object *json, uint64_t *round, struct policy_input *in)
 		return -EINVAL;
 	*round = json_object_get_uint64(member);
 	in->pending_acks = (unsigned)json_object_get_int(acks);
+	in->serial = json_object_object_get_ex(json, "serial", &serial) &&
+		     json_object_get_boolean(serial);
 	r = get_fields(json, in, input_fields, ARRAY_SIZE(input_fields));
 	return r ? r : parse_devices(devices, in);
 }

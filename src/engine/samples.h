@@ -2,6 +2,7 @@
 /*
  * samples: what the policy saw at the end of each round, kept for the report, so that a migration
  * can be replayed through the policy alone (replay.c). The last SAMPLES_MAX rounds are kept.
+ * Recordings made before a number was measured can still be replayed: it counts as 0.
  */
 #ifndef ENGINE_SAMPLES_H
 #define ENGINE_SAMPLES_H

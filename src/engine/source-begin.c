@@ -210,7 +210,9 @@ int source_setup(struct session *s)
 	int r;
 
 	link_control(s->link, WIRE_SETUP, NULL, 0);
-	r = start_tracking(s);
+	r = workers_measure_step(s, &source_of(s)->meter.step_ns);
+	if (!r)
+		r = start_tracking(s);
 	if (!r)
 		r = await_ready(s);
 	if (!r)

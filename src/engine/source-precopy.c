@@ -78,7 +78,7 @@ int source_sync_dirty(struct session *s)
 
 /* ---- numbers ---- */
 
-/* ns per MiB on the destination, 0: too little was loaded to tell. */
+/* ns per MiB on the destination, VFM_SIZE_UNKNOWN: too little was loaded to tell. */
 static uint64_t load_rate(const struct worker *w)
 {
 	bool bulk = w->bulk_bytes >= LOAD_MIN_BYTES;
@@ -86,10 +86,10 @@ static uint64_t load_rate(const struct worker *w)
 	double ns_mib;
 
 	if (bytes < LOAD_MIN_BYTES)
-		return 0;
+		return VFM_SIZE_UNKNOWN;
 	ns_mib = (double)(bulk ? w->bulk_ns : w->load_ns) * (1 << 20) / (double)bytes;
 	/* The time is the peer's word. */
-	return ns_mib < 1e18 ? (uint64_t)ns_mib : UINT64_MAX;
+	return (uint64_t)MIN(ns_mib, 1e18);
 }
 
 /* A transition's time as measured on this device, else as configured. */
@@ -98,24 +98,41 @@ static uint64_t arc_ns(const struct worker *w, enum vfm_state from, enum vfm_sta
 	return w->arc_ns[from][to] ? w->arc_ns[from][to] : w->s->options.transition_estimate_ns;
 }
 
-static uint64_t stop_arcs_ns(const struct worker *w)
+static void stop_arcs(const struct worker *w, struct policy_device *d)
 {
 	bool precopy = device_can(w->device, VFM_MIG_PRE_COPY);
 	enum vfm_state runs = precopy ? VFM_STATE_PRE_COPY : VFM_STATE_RUNNING;
 	enum vfm_state p2p = precopy ? VFM_STATE_PRE_COPY_P2P : VFM_STATE_RUNNING_P2P;
 
-	if (!device_can(w->device, VFM_MIG_P2P))
-		return arc_ns(w, runs, VFM_STATE_STOP_COPY);
-	return arc_ns(w, runs, p2p) + arc_ns(w, p2p, VFM_STATE_STOP_COPY);
+	if (!device_can(w->device, VFM_MIG_P2P)) {
+		d->stop_ns = arc_ns(w, runs, VFM_STATE_STOP_COPY);
+		return;
+	}
+	d->stop_p2p_ns = arc_ns(w, runs, p2p);
+	d->stop_ns = arc_ns(w, p2p, VFM_STATE_STOP_COPY);
 }
 
 /* On the destination's device; this side's has seldom made these arcs. */
-static uint64_t run_arcs_ns(const struct worker *w)
+static void run_arcs(const struct worker *w, struct policy_device *d)
 {
-	if (!device_can(w->device, VFM_MIG_P2P))
-		return arc_ns(w, VFM_STATE_STOP, VFM_STATE_RUNNING);
-	return arc_ns(w, VFM_STATE_STOP, VFM_STATE_RUNNING_P2P) +
-	       arc_ns(w, VFM_STATE_RUNNING_P2P, VFM_STATE_RUNNING);
+	d->check_ns = arc_ns(w, VFM_STATE_RESUMING, VFM_STATE_STOP);
+	if (!device_can(w->device, VFM_MIG_P2P)) {
+		d->run_ns = arc_ns(w, VFM_STATE_STOP, VFM_STATE_RUNNING);
+		return;
+	}
+	d->run_p2p_ns = arc_ns(w, VFM_STATE_STOP, VFM_STATE_RUNNING_P2P);
+	d->run_ns = arc_ns(w, VFM_STATE_RUNNING_P2P, VFM_STATE_RUNNING);
+}
+
+/* With the lock held. */
+static void device_input(const struct worker *w, struct policy_device *d)
+{
+	*d = (struct policy_device){
+		.state_bytes = w->stop_copy_size,
+		.load_ns_mib = load_rate(w),
+	};
+	stop_arcs(w, d);
+	run_arcs(w, d);
 }
 
 void source_policy_input(struct session *s, struct policy_input *in)
@@ -127,6 +144,11 @@ void source_policy_input(struct session *s, struct policy_input *in)
 		.vm_state_bytes = VM_STATE_DEFAULT,
 		.unknown_bytes = s->options.unknown_stop_copy_size,
 		.round_trip_ns = m->round_trip_ns,
+		.query_ns = s->features ? recent_median(&m->query_ns) : 0,
+		.sync_ns = recent_median(&m->sync_ns),
+		.step_ns = m->step_ns,
+		.peer_step_ns = m->step_ns,
+		.serial = s->options.serial_transitions,
 		.device_count = s->device_count,
 	};
 	in->memory_bytes = memory_dirty_pages(s->memory) * VFM_PAGE_SIZE;
@@ -138,13 +160,7 @@ void source_policy_input(struct session *s, struct policy_input *in)
 	if (s->max_bandwidth != VFM_UNLIMITED && in->bandwidth)
 		in->bandwidth = MIN(in->bandwidth, s->max_bandwidth);
 	for (unsigned i = 0; i < s->device_count; i++)
-		in->devices[i] = (struct policy_device){
-			.stop_ns = stop_arcs_ns(s->workers[i]),
-			.state_bytes = s->workers[i]->stop_copy_size,
-			.load_ns_mib = load_rate(s->workers[i]),
-			.check_ns = arc_ns(s->workers[i], VFM_STATE_RESUMING, VFM_STATE_STOP),
-			.run_ns = run_arcs_ns(s->workers[i]),
-		};
+		device_input(s->workers[i], &in->devices[i]);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -268,7 +284,7 @@ static int await_mark(struct session *s, uint64_t round)
 	if (r || echo.round != round)
 		r = session_failf(s, EPROTO, "the destination confirmed another round");
 	else
-		measure_round(s, round, sent_ns, m->arrived_ns);
+		measure_round(s, round, sent_ns, clock_ns());
 	free(m);
 	return r;
 }
@@ -294,13 +310,24 @@ static void begin_round(struct session *s, uint64_t round)
 static int look_at_dirty(struct session *s)
 {
 	struct source_meter *m = &source_of(s)->meter;
-	uint64_t before = m->synced_ns, now;
+	uint64_t before = m->synced_ns, start = clock_ns(), now;
 	int r = source_sync_dirty(s);
 
 	now = m->synced_ns = clock_ns();
+	if (before) /* the first look is not like the others */
+		recent_add(&m->sync_ns, now - start);
 	m->dirty_bytes = memory_dirty_pages(s->memory) * VFM_PAGE_SIZE;
 	if (before && now > before)
 		m->dirty_rate = (uint64_t)((double)m->dirty_bytes * 1e9 / (double)(now - before));
+	return r;
+}
+
+static int ask_devices(struct session *s)
+{
+	uint64_t start = clock_ns();
+	int r = workers_run(s, job_query, 0);
+
+	recent_add(&source_of(s)->meter.query_ns, clock_ns() - start);
 	return r;
 }
 
@@ -317,7 +344,7 @@ static int run_round(struct session *s, uint64_t round, struct policy_output *ou
 	if (!r)
 		r = look_at_dirty(s);
 	if (!r)
-		r = workers_run(s, job_query, 0);
+		r = ask_devices(s);
 	if (r)
 		return r;
 	source_policy_input(s, &in);

@@ -57,6 +57,7 @@ int source_stopcopy(struct session *s)
 	r = source_sync_dirty(s);
 	if (r)
 		return r;
+	m->known_ns = clock_ns();
 	link_start_pass(s->link, false);
 	r = save_vm(s);
 	if (!r)
@@ -77,12 +78,13 @@ int source_stopcopy(struct session *s)
 	return 0;
 }
 
-/* Memory and state share the wire: its time is divided as the bytes were. */
+/* What is dirty has to be known first. Then memory and state share the wire: its time is divided as
+ * the bytes were. */
 void source_measure_downtime(struct session *s, uint64_t running_ns)
 {
 	struct source_meter *m = &source_of(s)->meter;
 	const struct wire_prepared *prepared = &m->prepared;
-	uint64_t wire = m->copied_ns - m->copy_start_ns;
+	uint64_t wire = m->copied_ns - m->known_ns;
 	uint64_t bytes = m->final_memory_bytes + m->final_state_bytes;
 	struct vfm_downtime d = { 0 };
 	uint64_t known;
@@ -94,7 +96,8 @@ void source_measure_downtime(struct session *s, uint64_t running_ns)
 					 (double)bytes) :
 			      wire;
 	d.state_ns = wire - d.memory_ns;
-	known = d.stop_ns + wire;
+	d.memory_ns += m->known_ns - m->copy_start_ns;
+	known = d.stop_ns + d.memory_ns + d.state_ns;
 	d.load_ns = MIN(prepared->load_ns + prepared->check_ns,
 			d.total_ns > known ? d.total_ns - known : 0);
 	d.handover_ns = d.total_ns - MIN(d.total_ns, known + d.load_ns);

@@ -4,6 +4,7 @@
 #define ENGINE_SOURCE_H
 
 #include "channel/channel.h"
+#include "engine/recent.h"
 #include "engine/session.h"
 
 /* What the source measures as it goes; the steering thread's. */
@@ -13,10 +14,13 @@ struct source_meter {
 	uint64_t bandwidth;       /* bytes per second, 0: not known yet */
 	uint64_t first_bandwidth; /* of the first round, a low guess: see measure_round */
 	uint64_t round_trip_ns;   /* the shortest seen */
+	uint64_t step_ns;         /* see policy.h */
+	struct recent query_ns, sync_ns;
 	uint64_t dirty_rate;
 	uint64_t dirty_bytes;     /* at the last round's end */
 	uint64_t synced_ns;
 	uint64_t copy_start_ns;   /* stop-copy began */
+	uint64_t known_ns;        /* all dirty logs were read */
 	uint64_t copied_ns;       /* all of it is in the socket */
 	uint64_t final_memory_bytes, final_state_bytes;
 	struct wire_prepared prepared; /* what the destination says of its last steps */

@@ -9,12 +9,14 @@
 #include "base/error.h"
 #include "engine/acks.h"
 #include "engine/link.h"
+#include "engine/recent.h"
 #include "engine/worker.h"
 
 enum {
 	LOG_PAGES = 1 << 18,                   /* of a report at a time: 1 GiB of IOVA at 4 KiB */
 	IDLE_MIN_NS = 2 * 1000 * 1000,         /* a device that has nothing now is asked again */
 	IDLE_MAX_NS = 64 * 1000 * 1000,
+	STEP_PAUSE_NS = 1000 * 1000,
 };
 
 void worker_wake(struct worker *w)
@@ -370,6 +372,43 @@ void workers_tell(struct session *s)
 	for (unsigned i = 0; i < s->device_count; i++)
 		session_event(s, VFM_EVENT_DEVICE, s->workers[i]->device->info.name,
 			      s->workers[i]->device->state);
+}
+
+/* A request as small as there is one, the answer to which is of no interest. */
+static int job_touch(struct worker *w)
+{
+	enum vfm_state state;
+
+	enter_device(w, true);
+	w->device->ops->get_state(w->device, &state);
+	enter_device(w, false);
+	return 0;
+}
+
+static bool never(struct session *s UNUSED, void *arg UNUSED)
+{
+	return false;
+}
+
+/* With a pause before each try: a step of the switchover finds threads and processors asleep, too,
+ * since the device took its time over the arc before. */
+int workers_measure_step(struct session *s, uint64_t *ns)
+{
+	struct recent took = { 0 };
+
+	for (unsigned i = 0; i < RECENT_MAX && s->device_count; i++) {
+		int r = session_wait(s, never, NULL, clock_ns() + STEP_PAUSE_NS, 0);
+		uint64_t start = clock_ns();
+
+		if (r != -ETIMEDOUT)
+			return r == -ENOTCONN ? session_link_failed(s) : r;
+		r = workers_run(s, job_touch, 0);
+		if (r)
+			return r;
+		recent_add(&took, clock_ns() - start);
+	}
+	*ns = recent_median(&took);
+	return 0;
 }
 
 int workers_transition(struct session *s, enum vfm_state target)

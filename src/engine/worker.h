@@ -101,6 +101,10 @@ int workers_run(struct session *s, worker_job *job, unsigned flags);
 void workers_post(struct session *s, worker_job *job);
 int workers_wait(struct session *s, unsigned flags);
 
+/* How long a step takes in which every device is asked something and has nothing to do. For workers
+ * that do not move data. 0, or the failure of the session. */
+int workers_measure_step(struct session *s, uint64_t *ns);
+
 /* Tell all devices to go to @target, in parallel. */
 int workers_transition(struct session *s, enum vfm_state target);
 /* An event for each device, with the state that it is in. */

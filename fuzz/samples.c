@@ -230,6 +230,11 @@ static void fill_round_extreme(struct any *any)
 	any->round = (struct wire_round){UINT64_MAX, UINT64_MAX, UINT64_MAX};
 }
 
+static void fill_costs(struct any *any)
+{
+	any->costs = (struct wire_costs){90000};
+}
+
 static void fill_prepare(struct any *any)
 {
 	any->prepare = (struct wire_prepare){65536, 64u << 20};
@@ -371,6 +376,7 @@ const struct sample samples[] = {
 	HEAD("abort-extreme", WIRE_ABORT, fill_error_extreme),
 	HEAD("ack", WIRE_ACK, fill_ack),
 	HEAD("ack-all", WIRE_ACK, fill_ack_all),
+	HEAD("costs", WIRE_COSTS, fill_costs),
 	BULK("device-initial", WIRE_DEVICE, WIRE_FLAG_INITIAL, WIRE_STREAM_DEVICE, 0, fill_bulk),
 };
 const unsigned sample_count = ARRAY_SIZE(samples);

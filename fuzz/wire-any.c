@@ -38,6 +38,7 @@ BY_HEADER(memory, memory)
 BY_HEADER(bulk, bulk)
 BY_SIZE(credit, credit)
 BY_SIZE(ack, ack)
+BY_SIZE(costs, costs)
 BY_SIZE(round, round)
 BY_SIZE(prepare, prepare)
 BY_SIZE(prepared, prepared)
@@ -65,6 +66,7 @@ static const struct codec codecs[] = {
 	[WIRE_REPORT] = CODEC(report),
 	[WIRE_ABORT] = CODEC(error),
 	[WIRE_ACK] = CODEC(ack),
+	[WIRE_COSTS] = CODEC(costs),
 };
 
 static const struct codec *codec_of(uint16_t type)

@@ -17,6 +17,7 @@ struct any {
 		struct wire_bulk bulk;
 		struct wire_credit credit;
 		struct wire_ack ack;
+		struct wire_costs costs;
 		struct wire_round round;
 		struct wire_prepare prepare;
 		struct wire_prepared prepared;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include "base/bitmap.h"
 #include "base/compiler.h"
 #include "tests/double.h"
@@ -16,6 +17,10 @@ static struct double_device *of(struct vfm_device *dev)
 
 static int get_state(struct vfm_device *dev, enum vfm_state *state)
 {
+	struct timespec time = { 0, of(dev)->answer_ns };
+
+	if (of(dev)->answer_ns)
+		nanosleep(&time, NULL);
 	*state = dev->state;
 	return 0;
 }

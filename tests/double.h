@@ -32,6 +32,7 @@ struct double_device {
 	uint64_t log_page_size; /* what log_start takes; 0: what is asked for */
 	int read_errno;         /* read fails so */
 	sem_t *hold_writes; /* write waits for it */
+	long answer_ns;     /* that it takes to say in which state it is */
 	size_t loaded_total;
 };
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,10 @@ static void agrees_on_what_both_have(void **unused)
 		  { VFM_PROFILE_NEWEST, VFM_PROFILE_LEGACY }, "legacy" },
 		{ { VFM_ACK_PER_DEVICE, VFM_ACK_PER_DEVICE },
 		  { VFM_PROFILE_REINIT, VFM_PROFILE_REINIT }, "per-device" },
+		{ { VFM_ACK_PER_DEVICE, VFM_ACK_PER_DEVICE },
+		  { VFM_PROFILE_REINIT, VFM_PROFILE_COSTS }, "per-device" },
+		{ { VFM_ACK_PER_DEVICE, VFM_ACK_PER_DEVICE },
+		  { VFM_PROFILE_COSTS, VFM_PROFILE_LEGACY }, "legacy" },
 	};
 
 	(void)unused;
@@ -343,6 +348,64 @@ static void does_not_converge_without_a_tracker(void **unused)
 
 /* ---- replay ---- */
 
+/* ---- what steps cost ---- */
+
+#define ANSWER_NS (5 * 1000 * 1000)
+
+struct costs {
+	int64_t here, there;
+	bool load_known;
+};
+
+/* Of the last round. */
+static void read_costs(struct rig *rig, struct costs *costs)
+{
+	char *text = vfm_source_report_json(rig->source);
+	json_object *report = json_tokener_parse(text), *samples, *last, *value, *device;
+
+	assert_true(json_object_object_get_ex(report, "samples", &samples));
+	last = json_object_array_get_idx(samples, json_object_array_length(samples) - 1);
+	assert_true(json_object_object_get_ex(last, "step_ns", &value));
+	costs->here = json_object_get_int64(value);
+	assert_true(json_object_object_get_ex(last, "peer_step_ns", &value));
+	costs->there = json_object_get_int64(value);
+	assert_true(json_object_object_get_ex(last, "devices", &device));
+	device = json_object_array_get_idx(device, 0);
+	assert_true(json_object_object_get_ex(device, "load_ns_mib", &value));
+	costs->load_known = value;
+	json_object_put(report);
+	free(text);
+}
+
+/* A destination of a profile that does not tell is taken for one like the source. */
+static void measures_a_step_on_both_sides(void **unused)
+{
+	static const enum vfm_profile profiles[] = { VFM_PROFILE_COSTS, VFM_PROFILE_REINIT };
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof(profiles) / sizeof(profiles[0]); i++) {
+		struct costs costs;
+		struct rig rig;
+
+		rig_init(&rig, 2);
+		rig.options[1].profile = profiles[i];
+		rig.devices[0][1]->answer_ns = ANSWER_NS;
+		rig.devices[1][0]->answer_ns = 2 * ANSWER_NS;
+		rig_make(&rig);
+		assert_int_equal(rig_start(&rig), 0);
+		assert_int_equal(rig_finish(&rig), 0);
+		assert_moved(&rig);
+		read_costs(&rig, &costs);
+		assert_true(costs.here >= ANSWER_NS);
+		if (profiles[i] == VFM_PROFILE_COSTS)
+			assert_true(costs.there >= 2 * ANSWER_NS);
+		else
+			assert_int_equal(costs.there, costs.here);
+		assert_false(costs.load_known); /* a few KiB say nothing about loading */
+		rig_down(&rig);
+	}
+}
+
 static void count(void *opaque, const struct vfm_replay_round *round)
 {
 	assert_non_null(round->verdict);
@@ -384,6 +447,7 @@ int main(void)
 		cmocka_unit_test(goes_on_when_a_handler_fails),
 		cmocka_unit_test(can_go_one_by_one),
 		cmocka_unit_test(does_not_converge_without_a_tracker),
+		cmocka_unit_test(measures_a_step_on_both_sides),
 		cmocka_unit_test(replays_its_own_report),
 	};
 

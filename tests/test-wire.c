@@ -15,7 +15,7 @@
 #include "wire/rules.h"
 #include "wire/text.h"
 
-#define TYPES_END (WIRE_ACK + 1)
+#define TYPES_END (WIRE_COSTS + 1)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -206,6 +206,13 @@ static void same_prepare(const struct any *sent, const struct any *got)
 	SAME(device_bytes);
 }
 
+static void same_costs(const struct any *sent, const struct any *got)
+{
+	const struct wire_costs *a = &sent->costs, *b = &got->costs;
+
+	SAME(step_ns);
+}
+
 static void same_prepared(const struct any *sent, const struct any *got)
 {
 	const struct wire_prepared *a = &sent->prepared, *b = &got->prepared;
@@ -281,6 +288,7 @@ static same_fn *const same[TYPES_END] = {
 	[WIRE_REPORT] = same_report,
 	[WIRE_ABORT] = same_error,
 	[WIRE_ACK] = same_ack,
+	[WIRE_COSTS] = same_costs,
 };
 
 static void round_trip(struct fixture *fx, const struct sample *sample)

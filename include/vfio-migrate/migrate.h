@@ -99,6 +99,7 @@ enum vfm_profile {
 	VFM_PROFILE_NEWEST = 0, /**< all that this library has */
 	VFM_PROFILE_LEGACY = 1, /**< "legacy": acks in the legacy way only, no REINIT */
 	VFM_PROFILE_REINIT = 2, /**< "reinit": acks per device, and again after a REINIT */
+	VFM_PROFILE_COSTS = 3,  /**< "costs": and the destination tells what its steps cost */
 };
 
 /** The profile's name ("reinit"), NULL: there is none of that number. */
@@ -182,9 +183,10 @@ struct vfm_progress {
 /** Where the downtime goes; all ns. The same terms are predicted and measured. */
 struct vfm_downtime {
 	uint64_t total_ns;    /**< last vCPU stopped until the destination's report arrived */
-	uint64_t stop_ns;     /**< devices to P2P, then to STOP_COPY */
+	uint64_t stop_ns;     /**< a last question for initial bytes, devices to P2P, then to
+			       *   STOP_COPY */
 	uint64_t state_ns;    /**< device and VMM state on the wire, as far as it is not memory_ns */
-	uint64_t memory_ns;   /**< the last dirty pages on the wire */
+	uint64_t memory_ns;   /**< reading the dirty logs, and the last dirty pages on the wire */
 	uint64_t load_ns;     /**< the destination still loading after the last byte had arrived, and
 			       *   its devices leaving RESUMING */
 	uint64_t handover_ns; /**< PREPARED, COMMIT, devices and vCPUs start, RUNNING */

@@ -17,7 +17,7 @@ static uint64_t initial_bytes(const struct device_precopy *info)
 
 void acks_ask(struct worker *w, const struct device_precopy *info)
 {
-	if (!w->s->features)
+	if (!session_has_acks(w->s))
 		return;
 	w->asked++;
 	w->initial_left = initial_bytes(info);
@@ -87,7 +87,7 @@ int acks_take(struct session *s, const struct wire_ack *ack)
 {
 	if (per_device(s))
 		return take_one(s, ack->device);
-	if (s->features && ack->device == WIRE_ACK_ALL)
+	if (session_has_acks(s) && ack->device == WIRE_ACK_ALL)
 		return take_all(s);
 	return -EPROTO;
 }
@@ -106,7 +106,7 @@ void acks_loaded(struct worker *w)
 	w->initial_loaded = true;
 	for (unsigned i = 0; i < s->device_count; i++)
 		all &= s->workers[i]->initial_loaded || !s->workers[i]->peer_precopy;
-	s->legacy_ack_due = all && s->features;
+	s->legacy_ack_due = all && session_has_acks(s);
 }
 
 bool acks_next(struct session *s, struct wire_ack *ack)

@@ -34,7 +34,7 @@ static uint16_t choose_version(const struct wire_hello *hello)
 static void begin_session(struct session *s, const struct wire_hello *hello, uint64_t common)
 {
 	memcpy(s->token, hello->token, sizeof(s->token));
-	s->features = common & WIRE_FEATURE_ACK_PER_DEVICE ? WIRE_FEATURE_ACK_PER_DEVICE : common;
+	s->features = session_choose(common);
 }
 
 int destination_answer_hello(struct session *s)
@@ -297,6 +297,21 @@ int destination_describe(struct session *s)
 
 /* ---- set up ---- */
 
+/* Nothing moves yet: now the devices can be asked how long they take to answer. */
+static int tell_costs(struct session *s)
+{
+	struct wire_costs costs;
+	uint8_t head[64];
+	int r;
+
+	if (!(s->features & WIRE_FEATURE_COSTS))
+		return 0;
+	r = workers_measure_step(s, &costs.step_ns);
+	if (!r)
+		link_control(s->link, WIRE_COSTS, head, wire_put_costs(head, &costs));
+	return r;
+}
+
 int destination_setup(struct session *s)
 {
 	/* A buffer per frame: in frames of the source's size, of which it may make less use than we. */
@@ -304,6 +319,8 @@ int destination_setup(struct session *s)
 	uint8_t head[64];
 	int r = workers_run(s, job_resuming, 0);
 
+	if (!r)
+		r = tell_costs(s);
 	if (r)
 		return r;
 	workers_tell(s);

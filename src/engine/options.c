@@ -81,7 +81,8 @@ static const struct {
 	uint64_t features;
 } profiles[] = {
 	[VFM_PROFILE_LEGACY] = { "legacy", WIRE_FEATURE_ACK_LEGACY },
-	[VFM_PROFILE_REINIT] = { "reinit", WIRE_FEATURE_ACK_LEGACY | WIRE_FEATURE_ACK_PER_DEVICE },
+	[VFM_PROFILE_REINIT] = { "reinit", WIRE_FEATURES_ACK },
+	[VFM_PROFILE_COSTS] = { "costs", WIRE_FEATURES_ACK | WIRE_FEATURE_COSTS },
 };
 
 VFM_API const char *vfm_profile_name(enum vfm_profile profile)
@@ -94,7 +95,7 @@ VFM_API const char *vfm_profile_name(enum vfm_profile profile)
 uint64_t session_offer(const struct session *s)
 {
 	static const uint64_t wanted[] = {
-		[VFM_ACK_PER_DEVICE] = WIRE_FEATURE_ACK_LEGACY | WIRE_FEATURE_ACK_PER_DEVICE,
+		[VFM_ACK_PER_DEVICE] = WIRE_FEATURES_ACK,
 		[VFM_ACK_LEGACY] = WIRE_FEATURE_ACK_LEGACY,
 		[VFM_ACK_OFF] = 0,
 	};
@@ -102,7 +103,15 @@ uint64_t session_offer(const struct session *s)
 
 	if (profile == VFM_PROFILE_NEWEST)
 		profile = ARRAY_SIZE(profiles) - 1;
-	return wanted[s->options.switchover_ack] & profiles[profile].features;
+	return profiles[profile].features &
+	       (wanted[s->options.switchover_ack] | WIRE_FEATURE_COSTS);
+}
+
+uint64_t session_choose(uint64_t common)
+{
+	if (common & WIRE_FEATURE_ACK_PER_DEVICE)
+		common &= ~(uint64_t)WIRE_FEATURE_ACK_LEGACY;
+	return common;
 }
 
 static int check_modes(struct session *s)

@@ -151,7 +151,7 @@ static json *device_json(const struct session *s, const struct worker *w)
 static json *acks_json(const struct session *s)
 {
 	const char *mode = s->features & WIRE_FEATURE_ACK_PER_DEVICE ? "per-device" :
-			   s->features				     ? "legacy" :
+			   session_has_acks(s)			     ? "legacy" :
 								       "off";
 	json *o = json_object_new_object();
 

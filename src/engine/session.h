@@ -118,7 +118,7 @@ struct session {
 	struct vfm_progress progress;
 	struct timeline timeline;
 	struct wire_report *peer_report; /* source: what the destination measured */
-	uint64_t features;          /* enum wire_feature that both ends have and want */
+	uint64_t features;          /* enum wire_feature in use, at most one way of acks among them */
 	bool legacy_acked;          /* source: the one ack came */
 	bool legacy_ack_due;        /* destination: the sender tells */
 	struct attempt attempts[SESSION_ATTEMPTS_MAX];
@@ -154,6 +154,14 @@ int session_add_handler(struct session *s, const struct vfm_handler *handler);
 
 /* What this side offers (enum wire_feature), by its options. */
 uint64_t session_offer(const struct session *s);
+/* Of @common, what both offer: all, but one way of acks, the better one. */
+uint64_t session_choose(uint64_t common);
+
+/* Do switchovers wait for acks? */
+static inline bool session_has_acks(const struct session *s)
+{
+	return s->features & WIRE_FEATURES_ACK;
+}
 
 /* Fix the sizes of blocks and start workers and the steering thread in @run. */
 int session_start(struct session *s, void (*run)(void *opaque));

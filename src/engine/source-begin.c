@@ -24,13 +24,11 @@ static int make_token(struct session *s)
 /* The better of the ways that both have; none, where one was wanted, is a refusal. */
 static int agree(struct session *s, uint64_t offered, uint64_t common)
 {
-	if (offered && !common)
+	if (offered & WIRE_FEATURES_ACK && !(common & WIRE_FEATURES_ACK))
 		return session_failf(s, EPROTONOSUPPORT,
 				     "the ends have no way of switchover acks in common: set the "
 				     "same profile, or switchover-ack=off, on both");
-	if (common & WIRE_FEATURE_ACK_PER_DEVICE)
-		common &= ~(uint64_t)WIRE_FEATURE_ACK_LEGACY;
-	s->features = common;
+	s->features = session_choose(common);
 	return 0;
 }
 
@@ -189,12 +187,36 @@ static int start_tracking(struct session *s)
 	return r;
 }
 
+/* A destination that does not tell is taken for one like this side. */
+static int await_costs(struct session *s)
+{
+	struct source_meter *meter = &source_of(s)->meter;
+	struct wire_costs costs;
+	struct message *m;
+	int r;
+
+	meter->peer_step_ns = meter->step_ns;
+	if (!(s->features & WIRE_FEATURE_COSTS))
+		return 0;
+	r = session_expect(s, WIRE_COSTS, s->options.peer_timeout_ns, &m);
+	if (r)
+		return r;
+	r = wire_get_costs(m->head, m->header.head, &costs);
+	free(m);
+	if (r)
+		return session_failf(s, EPROTO, "the destination's costs are not well formed");
+	meter->peer_step_ns = costs.step_ns;
+	return 0;
+}
+
 static int await_ready(struct session *s)
 {
 	struct wire_ready ready;
 	struct message *m;
-	int r = session_expect(s, WIRE_READY, s->options.peer_timeout_ns, &m);
+	int r = await_costs(s);
 
+	if (!r)
+		r = session_expect(s, WIRE_READY, s->options.peer_timeout_ns, &m);
 	if (r)
 		return r;
 	r = wire_get_ready(m->head, m->header.head, &ready);

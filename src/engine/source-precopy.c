@@ -144,10 +144,10 @@ void source_policy_input(struct session *s, struct policy_input *in)
 		.vm_state_bytes = VM_STATE_DEFAULT,
 		.unknown_bytes = s->options.unknown_stop_copy_size,
 		.round_trip_ns = m->round_trip_ns,
-		.query_ns = s->features ? recent_median(&m->query_ns) : 0,
+		.query_ns = session_has_acks(s) ? recent_median(&m->query_ns) : 0,
 		.sync_ns = recent_median(&m->sync_ns),
 		.step_ns = m->step_ns,
-		.peer_step_ns = m->step_ns,
+		.peer_step_ns = m->peer_step_ns,
 		.serial = s->options.serial_transitions,
 		.device_count = s->device_count,
 	};
@@ -443,7 +443,7 @@ static int try_switchover(struct session *s)
 	pthread_mutex_lock(&s->lock);
 	s->progress.switchover_attempts++;
 	pthread_mutex_unlock(&s->lock);
-	r = s->features ? workers_run(s, job_late_query, 0) : 0;
+	r = session_has_acks(s) ? workers_run(s, job_late_query, 0) : 0;
 	if (r)
 		return r;
 	late = late_device(s);

@@ -14,7 +14,7 @@ struct source_meter {
 	uint64_t bandwidth;       /* bytes per second, 0: not known yet */
 	uint64_t first_bandwidth; /* of the first round, a low guess: see measure_round */
 	uint64_t round_trip_ns;   /* the shortest seen */
-	uint64_t step_ns;         /* see policy.h */
+	uint64_t step_ns, peer_step_ns; /* see policy.h */
 	struct recent query_ns, sync_ns;
 	uint64_t dirty_rate;
 	uint64_t dirty_bytes;     /* at the last round's end */

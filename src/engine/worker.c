@@ -9,13 +9,13 @@
 #include "base/error.h"
 #include "engine/acks.h"
 #include "engine/link.h"
-#include "engine/recent.h"
 #include "engine/worker.h"
 
 enum {
 	LOG_PAGES = 1 << 18,                   /* of a report at a time: 1 GiB of IOVA at 4 KiB */
 	IDLE_MIN_NS = 2 * 1000 * 1000,         /* a device that has nothing now is asked again */
 	IDLE_MAX_NS = 64 * 1000 * 1000,
+	STEP_TRIES = 5,
 	STEP_PAUSE_NS = 1000 * 1000,
 };
 
@@ -390,13 +390,15 @@ static bool never(struct session *s UNUSED, void *arg UNUSED)
 	return false;
 }
 
-/* With a pause before each try: a step of the switchover finds threads and processors asleep, too,
- * since the device took its time over the arc before. */
+/*
+ * With a pause before each try: a step of the switchover finds threads and processors asleep, too,
+ * since the device took its time over the arc before. The shortest counts: while a session is set
+ * up much else goes on, which will be over when the VM stands still.
+ */
 int workers_measure_step(struct session *s, uint64_t *ns)
 {
-	struct recent took = { 0 };
-
-	for (unsigned i = 0; i < RECENT_MAX && s->device_count; i++) {
+	*ns = s->device_count ? UINT64_MAX : 0;
+	for (unsigned i = 0; i < STEP_TRIES && s->device_count; i++) {
 		int r = session_wait(s, never, NULL, clock_ns() + STEP_PAUSE_NS, 0);
 		uint64_t start = clock_ns();
 
@@ -405,9 +407,8 @@ int workers_measure_step(struct session *s, uint64_t *ns)
 		r = workers_run(s, job_touch, 0);
 		if (r)
 			return r;
-		recent_add(&took, clock_ns() - start);
+		*ns = MIN(*ns, clock_ns() - start);
 	}
-	*ns = recent_median(&took);
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Heads that steer: ACK, ROUND and ROUND_DONE, PREPARE, PREPARED, RUNNING. Any number will do in them:
- * they are compared with the receiver's own or are times for the report. */
+/* Heads that steer: ACK, COSTS, ROUND and ROUND_DONE, PREPARE, PREPARED, RUNNING. Any number will
+ * do in them: they are compared with the receiver's own or are times. */
 #include "wire/wire.h"
 
 #include <errno.h>
@@ -23,6 +23,24 @@ int wire_get_ack(const void *head, size_t size, struct wire_ack *ack)
 		return -EPROTO;
 	ack->device = get_le32(le->device);
 	return ack->device < VFM_DEVICES_MAX || ack->device == WIRE_ACK_ALL ? 0 : -EPROTO;
+}
+
+size_t wire_put_costs(uint8_t *out, const struct wire_costs *costs)
+{
+	struct wire_costs_le le = {.step_ns = put_le64(costs->step_ns)};
+
+	memcpy(out, &le, sizeof(le));
+	return sizeof(le);
+}
+
+int wire_get_costs(const void *head, size_t size, struct wire_costs *costs)
+{
+	const struct wire_costs_le *le = head;
+
+	if (size != sizeof(*le))
+		return -EPROTO;
+	costs->step_ns = get_le64(le->step_ns);
+	return 0;
 }
 
 size_t wire_put_round(uint8_t *out, const struct wire_round *round)

@@ -194,6 +194,12 @@ struct wire_ack_le {
 } PACKED;
 static_assert(sizeof(struct wire_ack_le) == 8, "ACK");
 
+/* COSTS */
+struct wire_costs_le {
+	le64 step_ns; /* a request to every device at once, until the last has answered */
+} PACKED;
+static_assert(sizeof(struct wire_costs_le) == 8, "COSTS");
+
 /* ROUND, and back as ROUND_DONE */
 struct wire_round_le {
 	le64 round;        /* the first is 1 */

@@ -112,6 +112,10 @@ static const struct wire_rule rules[] = {
 		.name = "ACK",
 		FIXED(struct wire_ack_le),
 	},
+	[WIRE_COSTS] = {
+		.name = "COSTS",
+		FIXED(struct wire_costs_le),
+	},
 };
 
 const struct wire_rule *wire_rule(uint16_t type)

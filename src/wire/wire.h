@@ -65,6 +65,7 @@ enum wire_type {
 	WIRE_BYE = 20,        /* -> source: I know that the VM runs with you */
 	WIRE_ABORT = 21,      /* <-> the end, with the reason */
 	WIRE_ACK = 22,        /* <- initial bytes are loaded */
+	WIRE_COSTS = 23,      /* <- what a step of the switchover costs there */
 };
 
 enum wire_stream {
@@ -127,6 +128,8 @@ enum wire_intent {
 enum wire_feature {
 	WIRE_FEATURE_ACK_LEGACY = 1 << 0,     /* one ack for all devices, once */
 	WIRE_FEATURE_ACK_PER_DEVICE = 1 << 1, /* an ack for each WIRE_FLAG_INITIAL */
+	WIRE_FEATURE_COSTS = 1 << 2,          /* COSTS comes before READY */
+	WIRE_FEATURES_ACK = WIRE_FEATURE_ACK_LEGACY | WIRE_FEATURE_ACK_PER_DEVICE,
 };
 
 struct wire_hello {
@@ -218,6 +221,10 @@ struct wire_ack {
 	uint32_t device; /* its place in DESCRIBE; WIRE_ACK_ALL: the legacy way */
 };
 
+struct wire_costs {
+	uint64_t step_ns; /* all devices are asked something and have answered */
+};
+
 struct wire_round {
 	uint64_t round;
 	uint64_t memory_bytes; /* sent so far */
@@ -276,6 +283,8 @@ size_t wire_put_credit(uint8_t *out, const struct wire_credit *credit);
 int wire_get_credit(const void *head, size_t size, struct wire_credit *credit);
 size_t wire_put_ack(uint8_t *out, const struct wire_ack *ack);
 int wire_get_ack(const void *head, size_t size, struct wire_ack *ack);
+size_t wire_put_costs(uint8_t *out, const struct wire_costs *costs);
+int wire_get_costs(const void *head, size_t size, struct wire_costs *costs);
 size_t wire_put_round(uint8_t *out, const struct wire_round *round);
 int wire_get_round(const void *head, size_t size, struct wire_round *round);
 size_t wire_put_prepare(uint8_t *out, const struct wire_prepare *prepare);

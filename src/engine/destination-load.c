@@ -18,6 +18,9 @@ static int follow_mark(struct session *s, const struct message *m)
 	struct vfm_destination *dst = destination_of(s);
 
 	switch (m->header.type) {
+	case WIRE_ROUND: /* not answered by the receiver: round trips of the handover end here */
+		link_control(s->link, WIRE_ROUND_DONE, m->head, m->header.head);
+		return 0;
 	case WIRE_STOPPED:
 		session_enter(s, VFM_STAGE_STOP);
 		return 0;

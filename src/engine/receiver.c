@@ -151,20 +151,6 @@ static int take_vm_state(struct link *link, struct wire_frame *f)
 	return r ? session_failf(link->s, -r, "the VMM state is too large") : 0;
 }
 
-static int take_round(struct link *link, struct wire_frame *f)
-{
-	struct wire_round round;
-
-	if (wire_get_round(f->head, f->header.head, &round))
-		return refuse(link, "a round mark is not well formed");
-	pthread_mutex_lock(&link->s->lock);
-	link->round = round.round;
-	link->s->progress.round = round.round;
-	pthread_mutex_unlock(&link->s->lock);
-	link_control(link, WIRE_ROUND_DONE, f->head, f->header.head);
-	return 0;
-}
-
 /* ---- credit, source ---- */
 
 /* With the lock held. How long a device takes over a MiB is told by full blocks: a small one is
@@ -246,6 +232,19 @@ static int take_message(struct link *link, struct wire_frame *f)
 	}
 	session_wake(s);
 	return 0;
+}
+
+static int take_round(struct link *link, struct wire_frame *f)
+{
+	struct wire_round round;
+
+	if (wire_get_round(f->head, f->header.head, &round))
+		return refuse(link, "a round mark is not well formed");
+	pthread_mutex_lock(&link->s->lock);
+	link->round = round.round;
+	link->s->progress.round = round.round;
+	pthread_mutex_unlock(&link->s->lock);
+	return take_message(link, f);
 }
 
 /* The guest's running state, as frames see it, changes where the mark stands in the stream. */

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "engine/bandwidth.h"
 #include "engine/policy.h"
 #include "engine/recent.h"
 
@@ -40,6 +41,56 @@ static void adds_up_the_terms(void **unused)
 	assert_int_equal(out.predicted.total_ns, 58 * MS);
 	assert_int_equal(out.verdict, POLICY_GO);
 }
+
+/* ---- the bandwidth that it is given ---- */
+
+static void counts_on_the_last_large_round(void **unused)
+{
+	struct bandwidth b = { 0 };
+
+	(void)unused;
+	bandwidth_add(&b, 10 * MIB, 1000 * MS, 10 * MS, 1);
+	assert_int_equal(b.now, 0);
+	assert_int_equal(b.first, bandwidth_of(10 * MIB, 990 * MS));
+	bandwidth_add(&b, 2 * MIB, 10 * MS, 1 * MS, 1);
+	assert_int_equal(b.now, bandwidth_of(2 * MIB, 9 * MS));
+	bandwidth_add(&b, 900 * 1024, 1 * MS, 0, 1);
+	bandwidth_add(&b, 900 * 1024, 1 * MS, 0, 1);
+	assert_int_equal(b.now, bandwidth_of(2 * MIB, 9 * MS));
+	bandwidth_add(&b, 3 * MIB, 10 * MS, 9 * MS, 1); /* a trip with a queue before it */
+	assert_int_equal(b.now, bandwidth_of(3 * MIB, 5 * MS));
+}
+
+/* A guest of zeroes that writes little: its first round is all looking and no sending. */
+static void learns_from_small_rounds_together(void **unused)
+{
+	struct bandwidth b = { 0 };
+
+	(void)unused;
+	bandwidth_add(&b, 2 * MIB, 100 * MS, 0, 1);
+	for (int i = 0; i < 3; i++) {
+		bandwidth_add(&b, 256 * 1024, 1 * MS, MS / 2, 1);
+		assert_int_equal(b.now, b.first);
+	}
+	bandwidth_add(&b, 256 * 1024, 1 * MS, MS / 2, 1);
+	assert_int_equal(b.now, 250 * MIB); /* trips and all: no more than is sure */
+	b.small_ns = 10000 * MS;
+	bandwidth_add(&b, 0, 1 * MS, 1 * MS, 1);
+	assert_int_equal(b.now, b.first);
+}
+
+static void guesses_where_nothing_was_sent(void **unused)
+{
+	struct bandwidth b = { 0 };
+
+	(void)unused;
+	bandwidth_add(&b, 0, 1 * MS, 1 * MS, 77);
+	assert_int_equal(b.first, 77);
+	bandwidth_add(&b, 0, 0, 0, 99);
+	assert_int_equal(b.now, 77);
+}
+
+/* ---- steps ---- */
 
 /* Whoever is slow in one step waits for whoever is slow in the other. */
 static void waits_at_each_barrier(void **unused)
@@ -235,6 +286,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(adds_up_the_terms),
+		cmocka_unit_test(counts_on_the_last_large_round),
+		cmocka_unit_test(learns_from_small_rounds_together),
+		cmocka_unit_test(guesses_where_nothing_was_sent),
 		cmocka_unit_test(waits_at_each_barrier),
 		cmocka_unit_test(counts_what_steps_cost_beside_their_arcs),
 		cmocka_unit_test(counts_the_last_questions),

@@ -22,7 +22,6 @@
 
 enum {
 	ROUND_MIN_NS = 10 * 1000 * 1000,   /* rounds are not shorter than that */
-	BANDWIDTH_MIN_BYTES = 1 << 20,     /* a smaller round says little about the wire */
 	BANDWIDTH_DEFAULT = 100 << 20,     /* of a wire that had nothing to carry yet */
 	LOAD_MIN_BYTES = 1 << 20,          /* less says little about a device's loading */
 	VM_STATE_DEFAULT = 64 << 10,       /* VMM state that was not saved yet */
@@ -140,7 +139,7 @@ void source_policy_input(struct session *s, struct policy_input *in)
 	struct source_meter *m = &source_of(s)->meter;
 
 	*in = (struct policy_input){
-		.bandwidth = m->bandwidth,
+		.bandwidth = m->bandwidth.now,
 		.vm_state_bytes = VM_STATE_DEFAULT,
 		.unknown_bytes = s->options.unknown_stop_copy_size,
 		.round_trip_ns = m->round_trip_ns,
@@ -156,7 +155,7 @@ void source_policy_input(struct session *s, struct policy_input *in)
 	in->limit_ns = s->limit_ns;
 	in->pending_acks = acks_pending(s);
 	if (in->limit_ns == VFM_UNLIMITED && !in->bandwidth)
-		in->bandwidth = m->first_bandwidth;
+		in->bandwidth = m->bandwidth.first;
 	if (s->max_bandwidth != VFM_UNLIMITED && in->bandwidth)
 		in->bandwidth = MIN(in->bandwidth, s->max_bandwidth);
 	for (unsigned i = 0; i < s->device_count; i++)
@@ -164,39 +163,24 @@ void source_policy_input(struct session *s, struct policy_input *in)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static uint64_t rate(uint64_t bytes, uint64_t ns)
-{
-	return ns ? (uint64_t)((double)bytes * 1e9 / (double)ns) : 0;
-}
-
 /* No round carried anything: a guest of zero pages, devices that gave all between two rounds. What
  * was sent at all is then a low guess; without any the rounds must end nevertheless. */
 static uint64_t guess_bandwidth(struct session *s, uint64_t now_ns)
 {
-	uint64_t average = rate(source_sent_bytes(s), now_ns - s->start_ns);
+	uint64_t average = bandwidth_of(source_sent_bytes(s), now_ns - s->start_ns);
 
 	return average ? average : BANDWIDTH_DEFAULT;
 }
 
-/*
- * The first round also pays for memory that the destination touches for the first time, so that its
- * rate says little about the last round: it counts where nothing better is known.
- */
-static void measure_round(struct session *s, uint64_t round, uint64_t mark_ns, uint64_t done_ns)
+static void measure_round(struct session *s, uint64_t mark_ns, uint64_t done_ns)
 {
 	struct source_meter *m = &source_of(s)->meter;
-	uint64_t bytes = source_sent_bytes(s) - m->round_start_bytes;
-	uint64_t trip = done_ns - mark_ns, took = done_ns - m->round_start_ns;
-	uint64_t measured = rate(bytes, took - MIN(trip, took / 2));
+	uint64_t bytes = source_sent_bytes(s) - m->round_start_bytes, trip = done_ns - mark_ns;
 
 	if (!m->round_trip_ns || trip < m->round_trip_ns)
 		m->round_trip_ns = trip;
-	if (round == 1)
-		m->first_bandwidth = measured ? measured : guess_bandwidth(s, done_ns);
-	else if (bytes >= BANDWIDTH_MIN_BYTES)
-		m->bandwidth = measured;
-	else if (!m->bandwidth)
-		m->bandwidth = m->first_bandwidth;
+	bandwidth_add(&m->bandwidth, bytes, done_ns - m->round_start_ns, trip,
+		      guess_bandwidth(s, done_ns));
 }
 
 static void sum_devices(struct session *s, struct vfm_progress *p)
@@ -253,7 +237,7 @@ static void publish(struct session *s, const struct policy_input *in,
 	p->memory_left = in->memory_bytes;
 	p->memory_sent = s->link->memory_bytes;
 	p->device_sent = s->link->device_bytes;
-	p->bandwidth = in->bandwidth ? in->bandwidth : source_of(s)->meter.first_bandwidth;
+	p->bandwidth = in->bandwidth ? in->bandwidth : source_of(s)->meter.bandwidth.first;
 	p->dirty_rate = source_of(s)->meter.dirty_rate;
 	p->predicted_downtime_ns = out->predicted.total_ns;
 	p->pending_acks = in->pending_acks;
@@ -284,7 +268,7 @@ static int await_mark(struct session *s, uint64_t round)
 	if (r || echo.round != round)
 		r = session_failf(s, EPROTO, "the destination confirmed another round");
 	else
-		measure_round(s, round, sent_ns, clock_ns());
+		measure_round(s, sent_ns, clock_ns());
 	free(m);
 	return r;
 }
@@ -318,7 +302,7 @@ static int look_at_dirty(struct session *s)
 		recent_add(&m->sync_ns, now - start);
 	m->dirty_bytes = memory_dirty_pages(s->memory) * VFM_PAGE_SIZE;
 	if (before && now > before)
-		m->dirty_rate = (uint64_t)((double)m->dirty_bytes * 1e9 / (double)(now - before));
+		m->dirty_rate = bandwidth_of(m->dirty_bytes, now - before);
 	return r;
 }
 

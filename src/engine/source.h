@@ -4,6 +4,7 @@
 #define ENGINE_SOURCE_H
 
 #include "channel/channel.h"
+#include "engine/bandwidth.h"
 #include "engine/recent.h"
 #include "engine/session.h"
 
@@ -11,8 +12,7 @@
 struct source_meter {
 	uint64_t round_start_ns;
 	uint64_t round_start_bytes;
-	uint64_t bandwidth;       /* bytes per second, 0: not known yet */
-	uint64_t first_bandwidth; /* of the first round, a low guess: see measure_round */
+	struct bandwidth bandwidth;
 	uint64_t round_trip_ns;   /* the shortest seen */
 	uint64_t step_ns, peer_step_ns; /* see policy.h */
 	struct recent query_ns, sync_ns;

@@ -291,6 +291,20 @@ int session_wait(struct session *s, session_condition *condition, void *arg, uin
 	}
 }
 
+static bool never(struct session *s UNUSED, void *arg UNUSED)
+{
+	return false;
+}
+
+int session_rest(struct session *s, uint64_t until_ns)
+{
+	int r = session_wait(s, never, NULL, until_ns, 0);
+
+	if (r == -ENOTCONN)
+		return session_link_failed(s);
+	return r == -ETIMEDOUT ? 0 : r;
+}
+
 static bool inbox_filled(struct session *s, void *arg UNUSED)
 {
 	return s->inbox;

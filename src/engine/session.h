@@ -118,7 +118,7 @@ struct session {
 	struct vfm_progress progress;
 	struct timeline timeline;
 	struct wire_report *peer_report; /* source: what the destination measured */
-	uint64_t features;          /* enum wire_feature in use, at most one way of acks among them */
+	uint64_t features;          /* enum wire_feature in use: one way of acks at most */
 	bool legacy_acked;          /* source: the one ack came */
 	bool legacy_ack_due;        /* destination: the sender tells */
 	struct attempt attempts[SESSION_ATTEMPTS_MAX];
@@ -204,6 +204,9 @@ enum session_wait_flags {
  */
 int session_wait(struct session *s, session_condition *condition, void *arg, uint64_t deadline_ns,
 		 unsigned flags);
+
+/* Do nothing until @until_ns. 0, or what ended it, which is the session's failure. */
+int session_rest(struct session *s, uint64_t until_ns);
 
 /* Wait for the next control frame; it must be of @type, else -EPROTO. The caller frees *message.
  * @timeout_ns: VFM_UNLIMITED: as long as it takes. */

@@ -351,20 +351,10 @@ static int check_patience(struct session *s, uint64_t round)
 	return 0;
 }
 
-static bool never(struct session *s UNUSED, void *arg UNUSED)
-{
-	return false;
-}
-
 /* A guest that dirties little would make us spin. */
 static int rest(struct session *s)
 {
-	uint64_t until = source_of(s)->meter.round_start_ns + ROUND_MIN_NS;
-	int r = session_wait(s, never, NULL, until, 0);
-
-	if (r == -ENOTCONN)
-		return session_link_failed(s);
-	return r == -ETIMEDOUT ? 0 : r;
+	return session_rest(s, source_of(s)->meter.round_start_ns + ROUND_MIN_NS);
 }
 
 /* ---- the switchover begins, and may have to be taken back ---- */

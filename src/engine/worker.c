@@ -385,11 +385,6 @@ static int job_touch(struct worker *w)
 	return 0;
 }
 
-static bool never(struct session *s UNUSED, void *arg UNUSED)
-{
-	return false;
-}
-
 /*
  * With a pause before each try: a step of the switchover finds threads and processors asleep, too,
  * since the device took its time over the arc before. The shortest counts: while a session is set
@@ -399,12 +394,11 @@ int workers_measure_step(struct session *s, uint64_t *ns)
 {
 	*ns = s->device_count ? UINT64_MAX : 0;
 	for (unsigned i = 0; i < STEP_TRIES && s->device_count; i++) {
-		int r = session_wait(s, never, NULL, clock_ns() + STEP_PAUSE_NS, 0);
+		int r = session_rest(s, clock_ns() + STEP_PAUSE_NS);
 		uint64_t start = clock_ns();
 
-		if (r != -ETIMEDOUT)
-			return r == -ENOTCONN ? session_link_failed(s) : r;
-		r = workers_run(s, job_touch, 0);
+		if (!r)
+			r = workers_run(s, job_touch, 0);
 		if (r)
 			return r;
 		*ns = MIN(*ns, clock_ns() - start);

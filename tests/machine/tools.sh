@@ -50,6 +50,19 @@ expect 1 info "$pci"
 cat out
 said 'cannot be opened'
 
+if [ "$MACHINE_KERNEL" = full ]; then
+	expect 0 info "$(cdev_of $one)"
+	said 'type             mtty-1'
+	exec 9<>"$(cdev_of $one)"
+	expect 0 info fd:9
+	cat out
+	said 'type             mtty-1'
+	said 'state            RUNNING'
+	expect 1 info $one # one user at a time
+	exec 9>&-
+	wait_for "$VFIO_MIGRATE" info $one # busybox' timeout leaves a watcher behind, with our fd
+fi
+
 echo "---- save, restore, compat"
 expect 0 save $one one.state
 expect 0 restore $twin one.state

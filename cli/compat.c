@@ -99,7 +99,8 @@ int compat_main(int argc, char **argv)
 	if (options_parse(&options, argc, argv, &chosen))
 		return CLI_EXIT_USAGE;
 	if (!chosen.arg[1])
-		return complain_of(COMMAND, CLI_EXIT_USAGE, "two DEVICEs or FILEs are due; see --help");
+		return complain_of(COMMAND, CLI_EXIT_USAGE,
+				   "two DEVICEs or FILEs are due; see --help");
 	for (int i = 0; i < SIDES && !status; i++)
 		status = is_file(chosen.arg[i]) ? identify_file(chosen.arg[i], &sides[i])
 						: identify_device(chosen.arg[i], &sides[i]);

@@ -5,8 +5,8 @@
 
 #include "base/compiler.h"
 
-/* "vfio-migrate @command: ..."; returns @status, an enum cli_exit. Control characters, which a peer or
- * a file may have sent, become '?'. */
+/* "vfio-migrate @command: ..."; returns @status, an enum cli_exit. Control characters, which a peer
+ * or a file may have sent, become '?'. */
 int complain_of(const char *command, int status, const char *format, ...) PRINTF(3, 4);
 
 #endif

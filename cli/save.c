@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* `vfio-migrate save`: one device's state into a file. A file is whole or is not there: it is written
- * beside its place and renamed. */
+/* `vfio-migrate save`: one device's state into a file. A file is whole or is not there: it is
+ * written beside its place and renamed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -22,7 +22,7 @@ static int fail(char *why, int error, const char *what)
 	return -error;
 }
 
-/* On disk where that can be, in memory where it cannot: not every file system has nameless files. */
+/* On disk where that can be, in memory where it cannot: not all file systems have nameless files. */
 static int make_nameless(char *why)
 {
 	const char *const dirs[] = {getenv("TMPDIR"), "/var/tmp", "/tmp"};

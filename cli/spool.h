@@ -8,8 +8,9 @@
 #define SPOOL_WHY_MAX 256
 
 /*
- * Open @path to read it twice. What can be read once only, a pipe say, is copied into a file without
- * a name, in $TMPDIR, /var/tmp, /tmp or at last in memory, of at most @limit bytes. The fd, or -errno with one line in @why;
+ * Open @path to read it twice. What can be read once only, a pipe say, is copied into a file
+ * without a name, in $TMPDIR, /var/tmp, /tmp or at last in memory, of at most @limit bytes. The fd,
+ * or -errno with one line in @why;
  * -EFBIG: it is larger than @limit, or than what is left there.
  */
 int spool_open(const char *path, uint64_t limit, char why[SPOOL_WHY_MAX]);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What `save` and `restore` have in common: one device, a bar of progress, an interrupt that ends it,
- * and a word on what became of the device. */
+/* What `save` and `restore` have in common: one device, a line of progress, an interrupt that ends
+ * it, and a word on what became of the device. */
 #ifndef CLI_STATE_WORK_H
 #define CLI_STATE_WORK_H
 
@@ -25,8 +25,8 @@ struct state_work {
 	struct vfm_error error;
 };
 
-/* Open the device. From here on interrupts are taken as they suit: what waits for input comes before.
- * @file: as messages call it. 0 or an exit status. */
+/* Open the device. From here on interrupts are taken as they suit: what waits for input comes
+ * before. @file: as messages call it. 0 or an exit status. */
 int state_work_begin(struct state_work *work, const char *command, const char *device,
 		     const char *file, bool quiet);
 void state_work_end(struct state_work *work);

@@ -4,7 +4,7 @@
  *
  * Each input is read twice: as it is, and with sums and offsets made right, since no mutation would
  * get past those. Beyond what the sanitizers see, this must hold, or we trap: the header of a file
- * that was accepted gives the same bytes when it is encoded again, and its numbers are what was read.
+ * that was accepted gives the same bytes when it is encoded again, its numbers are what was read.
  */
 #include <stdint.h>
 #include <stdio.h>

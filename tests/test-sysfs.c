@@ -119,10 +119,12 @@ static void knows_what_would_help(void **state)
 	} cases[] = {
 		{"pci/devices/0000:01:00.0", "bound to vfio-pci; mlx5_vfio_pci has migration"},
 		{"pci/devices/0000:01:00.1", "bound to mlx5_core; mlx5_vfio_pci has migration"},
-		{"pci/devices/0000:01:00.2", "bound to mlx5_vfio_pci, which has migration, but not on this host"},
+		{"pci/devices/0000:01:00.2",
+		 "bound to mlx5_vfio_pci, which has migration, but not on this host"},
 		{"pci/devices/0000:01:00.3", "bound to no driver; virtio_vfio_pci has migration"},
 		{"pci/devices/0000:02:00.0", "bound to vfio-pci; xe_vfio_pci has migration"},
-		{"pci/devices/0000:02:00.1", "bound to vfio-pci; no driver with migration is known for 8086:0953"},
+		{"pci/devices/0000:02:00.1",
+		 "bound to vfio-pci; no driver with migration is known for 8086:0953"},
 		{"pci/devices/0000:02:00.2", "bound to xe-vfio-pci, which has migration"},
 		{"mdev/devices/" UUID, "bound to mtty, of type mtty-2"},
 	};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The tools that work on devices without a VM, against simulated devices in processes of their own. */
+/* The tools that work on devices without a VM, against simulated devices in other processes. */
 #include <json-c/json.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -268,7 +268,7 @@ static void a_file_is_whole_or_not_there(void **state)
 	sh(0, "test ! -e file && test ! -e file.part");
 	expect(0, "save @/sim0 @/file");
 	sh(0, "test ! -e file.part");
-	/* Whole, and of the right kind, and still not what the device takes: so says it at the end. */
+	/* Whole, of the right kind, and still not what the device takes: it says so at the end. */
 	expect(1, "restore @/sim1 @/file");
 	expect_said("the device was reset: it is RUNNING with initial contents");
 	expect(0, "info @/sim1");
@@ -281,7 +281,8 @@ static void other_things_are_refused(void **state)
 	start_sim(1, "--migration=none");
 	sh(0, "echo something else >file");
 	expect(1, "restore @/sim0 @/file");
-	expect_said("file: Invalid argument: it is no saved state of a device; the device is as it was");
+	expect_said("file: Invalid argument: it is no saved state of a device; "
+		    "the device is as it was");
 	expect(1, "restore @/sim0 @/nothing");
 	expect(1, "restore @/sim0 @");
 	expect(1, "compat @/file @/sim0");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * What a device is, as far as it decides whether its state fits another one. Sessions compare it
- * before anything moves, a saved state carries it (state-file.h), and people can compare in advance.
+ * before anything moves, a saved state carries it (state-file.h), people can compare in advance.
  */
 #ifndef VFIO_MIGRATE_IDENTITY_H
 #define VFIO_MIGRATE_IDENTITY_H
@@ -35,8 +35,8 @@ struct vfm_identity {
 	uint64_t bar[VFM_BARS];        /**< bytes, 0: there is none */
 };
 
-/** Fill @identity with what @device tells; driver, type, page_size and BARs are left unknown. EINVAL:
- *  identity->size is no version of the struct. */
+/** Fill @identity with what @device tells; driver, type, page_size and BARs are left unknown.
+ *  EINVAL: identity->size is no version of the struct. */
 int vfm_identity_init(struct vfm_identity *identity, struct vfm_device *device);
 
 /**

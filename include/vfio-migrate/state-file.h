@@ -4,8 +4,8 @@
  * device that fits. docs/state-file.md has the bytes.
  *
  * A file carries the identity of the device that it was saved from, and digests of all that is in
- * it. Restoring reads all of it before the device is touched, so that a file that was cut, altered or
- * saved from another kind of device changes nothing.
+ * it. Restoring reads all of it before the device is touched, so that a file that was cut, altered
+ * or saved from another kind of device changes nothing.
  *
  * Threads: one thread at a time per device. The work is done on a thread of the library, with every
  * signal blocked, while the caller waits for it.
@@ -72,8 +72,8 @@ int vfm_state_save(struct vfm_device *device, const struct vfm_identity *identit
 /**
  * Restore @device from @fd, from where it stands: a regular file or the like, read twice, first to
  * check it, and its identity against @identity (NULL: what vfm_identity_init says). What cannot be
- * read twice is ESPIPE. Then the device goes to RESUMING, through a reset unless it is in RUNNING or
- * STOP, and at last to RUNNING. After a failure it is reset. Errors as for vfm_state_file_check,
+ * read twice is ESPIPE. Then the device goes to RESUMING, through a reset unless it is in RUNNING
+ * or STOP, and at last to RUNNING. After a failure it is reset. Errors as for vfm_state_file_check,
  * and EINVAL: the file is another device's.
  */
 int vfm_state_restore(struct vfm_device *device, const struct vfm_identity *identity, int fd,

@@ -60,8 +60,8 @@ struct file_job {
 	int result;
 };
 
-/* Run @run on a thread of its own; returns the job's result. @identity, @options, @end, @error: as the
- * caller of the library gave them. */
+/* Run @run on a thread of its own; returns the job's result. @identity, @options, @end, @error: as
+ * the caller of the library gave them. */
 int file_run(struct file_job *job, void (*run)(void *job), const struct vfm_identity *identity,
 	     const struct vfm_state_options *options, enum vfm_device_end *end,
 	     struct vfm_error *error);

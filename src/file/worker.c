@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The thread that a save or a restore runs on: a signal in the middle of a read or a write of device
- * data can lose some, and a pipe whose reader has gone would end the process. */
+/* The thread that a save or a restore runs on: a signal in the middle of a read or a write of
+ * device data can lose some, and a pipe whose reader has gone would end the process. */
 #include <errno.h>
 #include <string.h>
 #include "base/checked.h"
@@ -20,8 +20,8 @@ static int copy_options(struct vfm_state_options *out, const struct vfm_state_op
 	return 0;
 }
 
-/* What a caller knows beyond what the device tells. The rest is the device's word, so that no file is
- * written that could not be read. */
+/* What a caller knows beyond what the device tells. The rest is the device's word, so that no file
+ * is written that could not be read. */
 static int copy_identity(struct file_job *job, const struct vfm_identity *identity)
 {
 	struct vfm_identity own = {.size = sizeof(own)};

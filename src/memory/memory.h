@@ -30,8 +30,8 @@
 
 struct memory;
 
-/* Checks the regions (see vfm_source_new) and copies them; there may be none. @error gets every fault, not the first
- * alone. -EINVAL, -ENOMEM. */
+/* Checks the regions (see vfm_source_new) and copies them; there may be none. @error gets every
+ * fault, not the first alone. -EINVAL, -ENOMEM. */
 int memory_new(const struct vfm_region *regions, unsigned count, struct memory **memory,
 	       struct vfm_error *error);
 void memory_free(struct memory *memory);

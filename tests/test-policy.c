@@ -90,6 +90,19 @@ static void guesses_where_nothing_was_sent(void **unused)
 	assert_int_equal(b.now, 77);
 }
 
+/* A device of 60 bytes: its round is a trip, and no measure of the wire. */
+static void guesses_where_next_to_nothing_was_sent(void **unused)
+{
+	struct bandwidth b = { 0 };
+
+	(void)unused;
+	bandwidth_add(&b, 60, 80 * MS, 1 * MS, 77);
+	assert_int_equal(b.first, 77);
+	b = (struct bandwidth){ 0 };
+	bandwidth_add(&b, BANDWIDTH_TINY, 80 * MS, 0, 77);
+	assert_int_equal(b.first, bandwidth_of(BANDWIDTH_TINY, 80 * MS));
+}
+
 /* ---- steps ---- */
 
 /* Whoever is slow in one step waits for whoever is slow in the other. */
@@ -289,6 +302,7 @@ int main(void)
 		cmocka_unit_test(counts_on_the_last_large_round),
 		cmocka_unit_test(learns_from_small_rounds_together),
 		cmocka_unit_test(guesses_where_nothing_was_sent),
+		cmocka_unit_test(guesses_where_next_to_nothing_was_sent),
 		cmocka_unit_test(waits_at_each_barrier),
 		cmocka_unit_test(counts_what_steps_cost_beside_their_arcs),
 		cmocka_unit_test(counts_the_last_questions),

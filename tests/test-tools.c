@@ -374,6 +374,17 @@ static void devices_move_alone(void **state)
 	json_object_put(report);
 }
 
+/* A few bytes say nothing about the wire, and are no reason to wait for ever. */
+static void a_tiny_state_moves_too(void **state)
+{
+	start_sim(0, "--personality=mtty");
+	start_sim(1, "--personality=mtty");
+	start_receiver(1, 1);
+	expect(0, "send -q @/sim0 unix:@/move");
+	expect_received(0);
+	expect_states("@/sim0 @/sim1", 1, 1);
+}
+
 static void the_wrong_peer_is_sent_away(void **state)
 {
 	start_sim(0, NULL);
@@ -432,6 +443,7 @@ int main(void)
 		TEST(a_file_is_whole_or_not_there),
 		TEST(other_things_are_refused),
 		TEST_RECV(devices_move_alone),
+		TEST_RECV(a_tiny_state_moves_too),
 		TEST_RECV(the_wrong_peer_is_sent_away),
 		TEST_RECV(a_state_that_is_refused_stays),
 		TEST_RECV(waiting_can_be_ended),

@@ -21,7 +21,7 @@ void bandwidth_add(struct bandwidth *b, uint64_t bytes, uint64_t took_ns, uint64
 	uint64_t measured = bandwidth_of(bytes, took_ns - MIN(trip_ns, took_ns / 2));
 
 	if (!b->first) {
-		b->first = measured ? measured : guess;
+		b->first = bytes < BANDWIDTH_TINY ? guess : measured;
 		return;
 	}
 	if (bytes >= LARGE_BYTES) {

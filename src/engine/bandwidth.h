@@ -12,6 +12,9 @@
 
 #include <stdint.h>
 
+/* Less tells how long a trip takes, and nothing of the wire: bytes. */
+#define BANDWIDTH_TINY (UINT64_C(64) << 10)
+
 /* Bytes per second, 0: not known. Zero bytes: nothing is. */
 struct bandwidth {
 	uint64_t now;   /* what to count on; not known before the second round */
@@ -21,7 +24,7 @@ struct bandwidth {
 };
 
 /* A round took @took_ns for @bytes, of which its mark and the answer @trip_ns. @guess: bandwidth
- * where a first round carried nothing. */
+ * where a first round carried next to nothing. */
 void bandwidth_add(struct bandwidth *b, uint64_t bytes, uint64_t took_ns, uint64_t trip_ns,
 		   uint64_t guess);
 

@@ -163,13 +163,15 @@ void source_policy_input(struct session *s, struct policy_input *in)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* No round carried anything: a guest of zero pages, devices that gave all between two rounds. What
- * was sent at all is then a low guess; without any the rounds must end nevertheless. */
+/* No round carried anything worth a measurement: a guest of zero pages, devices of a few bytes, or
+ * that gave all between two rounds. What was sent at all is then a low guess; without any the rounds
+ * must end nevertheless. */
 static uint64_t guess_bandwidth(struct session *s, uint64_t now_ns)
 {
-	uint64_t average = bandwidth_of(source_sent_bytes(s), now_ns - s->start_ns);
+	uint64_t bytes = source_sent_bytes(s);
+	uint64_t average = bandwidth_of(bytes, now_ns - s->start_ns);
 
-	return average ? average : BANDWIDTH_DEFAULT;
+	return bytes < BANDWIDTH_TINY || !average ? BANDWIDTH_DEFAULT : average;
 }
 
 static void measure_round(struct session *s, uint64_t mark_ns, uint64_t done_ns)

@@ -97,9 +97,8 @@ receive()
 	wait_for grep -q 'listening on' received
 }
 
-# Without a limit: states as small as these say nothing about the wire.
 receive $twin $four
-expect 0 send --downtime-limit=unlimited $one $two unix:move
+expect 0 send $one $two unix:move
 cat out
 said 'the devices run on the destination'
 wait $receiver || fail "recv: $(cat received)"
@@ -110,7 +109,7 @@ expect 0 info $twin $four
 
 # The driver refuses the state of a card with another number of ports: all is as it was.
 receive $one
-expect 1 send -q --downtime-limit=unlimited $four unix:move
+expect 1 send -q $four unix:move
 cat out
 said 'device dev0: '
 status=0
@@ -119,7 +118,7 @@ wait $receiver || status=$?
 expect 0 info $one $four
 [ "$(grep -c 'state            RUNNING' out)" = 2 ] || fail "a device does not run: $(cat out)"
 receive $one
-expect 0 send -q --downtime-limit=unlimited $twin unix:move
+expect 0 send -q $twin unix:move
 wait $receiver || fail "recv: $(cat received)"
 
 echo "---- blockers"

@@ -61,6 +61,23 @@ void fake_serial_destroy(struct fake_serial *card)
 	pthread_mutex_destroy(&card->lock);
 }
 
+void fake_serial_mask(struct fake_serial *card)
+{
+	pthread_mutex_lock(&card->lock);
+	card->masked = true;
+	pthread_mutex_unlock(&card->lock);
+}
+
+unsigned fake_serial_unmasks(struct fake_serial *card)
+{
+	unsigned unmasks;
+
+	pthread_mutex_lock(&card->lock);
+	unmasks = card->unmasks;
+	pthread_mutex_unlock(&card->lock);
+	return unmasks;
+}
+
 void fake_serial_drop(struct fake_serial *card)
 {
 	card->port.head = (card->port.head + 1) % FAKE_FIFO;
@@ -233,8 +250,12 @@ static int fake_get_irq(struct vmm_device *d, unsigned index, uint32_t *flags, u
 
 static int fake_set_irq(struct vmm_device *d, unsigned index, int eventfd)
 {
-	card_of(d)->irq[index] = eventfd;
-	card_of(d)->masked = false;
+	struct fake_serial *card = card_of(d);
+
+	pthread_mutex_lock(&card->lock);
+	card->irq[index] = eventfd;
+	card->masked = false;
+	pthread_mutex_unlock(&card->lock);
 	return 0;
 }
 

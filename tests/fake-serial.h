@@ -45,6 +45,10 @@ extern struct fake_serial fake_card[FAKE_CARDS];
 int fake_serial_init(struct fake_serial *card);
 void fake_serial_destroy(struct fake_serial *card);
 
+/* At any time. */
+void fake_serial_mask(struct fake_serial *card);          /* as if it had interrupted by INTx */
+unsigned fake_serial_unmasks(struct fake_serial *card);   /* how often that was undone */
+
 /* With the VM stopped. */
 void fake_serial_drop(struct fake_serial *card);          /* the oldest byte */
 void fake_serial_repeat(struct fake_serial *card);        /* it once more */

@@ -25,6 +25,7 @@
 #include "sim/regs.h"
 #include "vmm/accel.h"
 #include "vmm/attach.h"
+#include "vmm/guest/edu.h"
 
 #define WINDOWS_START 0xc0000000ull
 #define WINDOWS_END   0xfe000000ull
@@ -176,15 +177,17 @@ static int add_windows(struct vmm *vm, unsigned device, char *why)
 static uint32_t choose_driver(const struct vmm_device *d)
 {
 	const uint8_t *config = d->pci.shadow;
-	uint32_t class;
+	uint32_t id, class;
 
 	if (!d->pci.present)
 		return GUEST_DRIVER_SIM;
+	memcpy(&id, config + PCI_VENDOR, sizeof(id));
 	memcpy(&class, config + PCI_CLASS, sizeof(class));
 	if (class >> 8 == CLASS_SERIAL)
 		return GUEST_DRIVER_UART;
-	return (config[0] | config[1] << 8) == SIM_PCI_VENDOR ? GUEST_DRIVER_SIM
-							       : GUEST_DRIVER_NONE;
+	if (id == EDU_PCI_ID)
+		return GUEST_DRIVER_EDU;
+	return (id & 0xffff) == SIM_PCI_VENDOR ? GUEST_DRIVER_SIM : GUEST_DRIVER_NONE;
 }
 
 /* What another VMM left behind is nobody's any more. */

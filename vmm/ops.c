@@ -99,14 +99,13 @@ static void describe_windows(const struct vmm *vm, struct state_window *out)
 static int write_pci(struct vmm *vm, struct state_writer *w)
 {
 	struct state_pci *pci = malloc(sizeof(*pci));
-	int ret = pci ? pci_save(vm, pci) : -ENOMEM;
 
-	if (!ret)
-		state_add(w, STATE_PCI, 0, pci, sizeof(*pci));
-	else
-		vmm_log(vm, VFM_LOG_ERROR, "reading PCI config space: %s", strerror(-ret));
+	if (!pci)
+		return -ENOMEM;
+	pci_save(vm, pci);
+	state_add(w, STATE_PCI, 0, pci, sizeof(*pci));
 	free(pci);
-	return ret;
+	return 0;
 }
 
 static int read_pci(struct vmm *vm, const struct state_view *view)

@@ -193,7 +193,7 @@ static void overlay(struct vmm_device *d, unsigned offset, uint8_t *data, unsign
 			data[i] = f->shadow[offset + i];
 }
 
-/* Also of a stopped VM, for its state. */
+/* Also of a stopped VM, to compare it. */
 int pci_read_function(struct vmm_device *d, unsigned offset, void *data, unsigned len)
 {
 	int ret = read_config(d, offset, data, len);
@@ -330,17 +330,21 @@ bool pci_port_write(struct vmm *vm, uint16_t port, const void *data, unsigned le
 
 /* ---- state ---- */
 
-int pci_save(struct vmm *vm, struct state_pci *out)
+/* As it was read when the device was attached, and with what has become of ours: devices are not asked
+ * while the VM stands still. */
+void pci_save(struct vmm *vm, struct state_pci *out)
 {
 	unsigned i;
-	int ret = 0;
 
 	memset(out, 0, sizeof(*out));
 	out->address = vm->pci_address;
-	for (i = 0; i < vm->devices && !ret; i++)
-		if (vm->device[i].pci.present)
-			ret = pci_read_function(&vm->device[i], 0, out->config[i], PCI_CONFIG_SIZE);
-	return ret;
+	for (i = 0; i < vm->devices; i++) {
+		struct pci_function *f = &vm->device[i].pci;
+
+		put16(f->shadow + PCI_COMMAND, f->command);
+		if (f->present)
+			memcpy(out->config[i], f->shadow, sizeof(f->shadow));
+	}
 }
 
 /* What tells one kind of device from another, which no guest can write. */
@@ -364,14 +368,9 @@ static bool bar_is_right(const struct pci_function *f, unsigned bar, const uint8
 static int load_function(struct vmm_device *d, const uint8_t *theirs)
 {
 	struct pci_function *f = &d->pci;
-	uint8_t mine[PCI_CONFIG_SIZE];
 	unsigned bar;
-	int ret;
 
-	ret = pci_read_function(d, 0, mine, sizeof(mine));
-	if (ret < 0)
-		return ret;
-	if (!same_identity(mine, theirs))
+	if (!same_identity(f->shadow, theirs))
 		return -EINVAL;
 	for (bar = 0; bar < PCI_BARS; bar++)
 		if (!bar_is_right(f, bar, theirs))

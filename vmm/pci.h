@@ -45,7 +45,7 @@
 struct pci_function {
 	bool present;
 	uint32_t limit;         /* bytes of config space that the device has */
-	uint8_t shadow[PCI_CONFIG_SIZE]; /* what is ours of it; under pci_bus.lock but command */
+	uint8_t shadow[PCI_CONFIG_SIZE]; /* as read first, and what is ours of it; under pci_lock */
 	uint16_t command;       /* atomic: each access to a window looks at it */
 	uint32_t size_mask[PCI_BARS]; /* what a BAR reads once it was written with ones; 0: none */
 };

@@ -188,6 +188,7 @@ static void take_interrupt(struct platform *p, unsigned i)
 		return;
 	count_interrupts(platform_ptr(p, p->vm->params.cpu_area), i, n);
 	platform_stored(p, p->vm->params.cpu_area, GUEST_PAGE);
+	work_interrupt(p, i);
 	end_interrupt(&p->vm->device[i]);
 }
 

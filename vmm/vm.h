@@ -5,6 +5,7 @@
  *	main loop      makes and frees the VM; QMP; holds and releases it
  *	steering       of a session: holds, releases, saves, loads, dirty log
  *	vCPU threads   run the guest; accesses to devices; notices
+ *	intx           unmasks interrupts of devices
  *
  * The vCPUs run while nobody holds them (enum vmm_hold). Each reason to stand still is a bit of its
  * own, so that a user's stop, a migration and a VM that was given away do not undo each other.
@@ -269,7 +270,7 @@ int pci_read_function(struct vmm_device *d, unsigned offset, void *data, unsigne
 bool pci_port_read(struct vmm *vm, uint16_t port, void *data, unsigned len);
 bool pci_port_write(struct vmm *vm, uint16_t port, const void *data, unsigned len);
 /* With the vCPUs stopped. pci_load: -EINVAL: of another device. */
-int pci_save(struct vmm *vm, struct state_pci *out);
+void pci_save(struct vmm *vm, struct state_pci *out);
 int pci_load(struct vmm *vm, const struct state_pci *state);
 
 /* ---- peers.c ---- */

@@ -57,6 +57,7 @@ enum guest_driver {
 	GUEST_DRIVER_NONE = 0, /* nothing */
 	GUEST_DRIVER_SIM = 1,  /* sim/regs.h */
 	GUEST_DRIVER_UART = 2, /* 16550s that give back what they are given: see guest/uart.c */
+	GUEST_DRIVER_EDU = 3,  /* QEMU's educational device: see guest/edu.c */
 };
 
 struct guest_params_device {
@@ -167,6 +168,11 @@ struct guest_cpu {
 			uint64_t sent;
 			uint64_t received;
 		} uart[GUEST_UARTS_MAX];
+		struct {
+			uint64_t turns;
+			uint64_t phase;
+			uint64_t blocks;
+		} edu;
 	} device[GUEST_DEVICES_MAX];
 };
 

@@ -5,7 +5,8 @@
  *
  * Each vCPU has the local APIC's periodic timer as its tick and sleeps in hlt between ticks and
  * device interrupts. Interrupts are off while the work runs and on while the vCPU sleeps, so
- * that handlers meet no half-done step. All interrupt handlers do is count.
+ * that handlers meet no half-done step. Interrupt handlers count, and do what a device needs that
+ * goes on interrupting until it is told.
  */
 #include "vmm/guest/work.h"
 
@@ -220,6 +221,7 @@ static void count_device(unsigned i)
 {
 	struct guest_cpu *c = (struct guest_cpu *)params()->cpu_area;
 
+	work_interrupt(0, i);
 	__atomic_store_n(&c->irqs[i], c->irqs[i] + 1, __ATOMIC_RELAXED);
 }
 

@@ -21,6 +21,7 @@
  * 80, a record about 150.
  */
 #include "sim/regs.h"
+#include "vmm/guest/edu.h"
 #include "vmm/guest/uart.h"
 #include "vmm/guest/work.h"
 
@@ -28,7 +29,7 @@
 #define STEP_RECORDS 128u
 #define CREDIT_MAX   100000000u  /* ns of missed time that are made up for */
 #define RING_NS      100000000u  /* between doorbells */
-#define TALK_NS      20000000u   /* between a UART's bursts */
+#define TALK_NS      20000000u   /* between a UART's bursts, and turns of other devices */
 #define NS_PER_S     1000000000u
 
 static const struct guest_params *params(struct platform *p)
@@ -372,6 +373,8 @@ static enum work_result serve_device(struct platform *p, struct guest_cpu *c, un
 		return serve_sim(p, c, i, due->ring);
 	case GUEST_DRIVER_UART:
 		return due->talk && uart_serve(p, c, i) < 0 ? WORK_HALTED : WORK_IDLE;
+	case GUEST_DRIVER_EDU:
+		return due->talk && edu_serve(p, c, i) < 0 ? WORK_HALTED : WORK_IDLE;
 	default:
 		return WORK_IDLE;
 	}
@@ -395,6 +398,12 @@ static enum work_result serve_devices(struct platform *p, struct guest_cpu *c, u
 	return worst;
 }
 
+void work_interrupt(struct platform *p, unsigned device)
+{
+	if (params(p)->device[device].driver == GUEST_DRIVER_EDU)
+		edu_acknowledge(p, device);
+}
+
 /* ---- one step ---- */
 
 static int start_device(struct platform *p, struct guest_cpu *c, unsigned i)
@@ -404,6 +413,8 @@ static int start_device(struct platform *p, struct guest_cpu *c, unsigned i)
 		return params(p)->device[i].bar0 ? start_sim(p, c, i) : 0;
 	case GUEST_DRIVER_UART:
 		return uart_start(p, c, i);
+	case GUEST_DRIVER_EDU:
+		return edu_start(p, c, i);
 	default:
 		return 0;
 	}

@@ -150,6 +150,8 @@ PRINTF(2, 3) enum check_verdict check_pass(struct check *check, const char *form
 /* @from could not be reached, or what had to come first failed with @ret. */
 enum check_verdict check_no_way(struct check *check, enum vfm_state to, int ret);
 
+/* To RUNNING, by SET or, out of RESUMING and ERROR, by reset. */
+bool check_bring_back(struct port *port);
 /* To RUNNING, by SET, reset or opening anew. 0 or -errno. */
 int check_fresh(struct port *port);
 /* And from there to @state, without more: a device that is to load has nothing yet. */

@@ -75,7 +75,7 @@ static bool is_running(struct port *port)
 }
 
 /* RESUMING and ERROR are left by a reset. A server that refuses one when stopped takes a SET. */
-static bool bring_back(struct port *port)
+bool check_bring_back(struct port *port)
 {
 	uint32_t state;
 
@@ -89,13 +89,13 @@ static bool bring_back(struct port *port)
 
 int check_fresh(struct port *port)
 {
-	if (is_running(port) || bring_back(port))
+	if (is_running(port) || check_bring_back(port))
 		return 0;
 	if (!port_reset(port) && is_running(port))
 		return 0;
 	if (port_reopen(port))
 		return -ENOTCONN;
-	return is_running(port) || bring_back(port) ? 0 : -EIO;
+	return is_running(port) || check_bring_back(port) ? 0 : -EIO;
 }
 
 int check_go(struct port *port, enum vfm_state state)
@@ -176,9 +176,18 @@ bool stream_equal(const struct stream *a, const struct stream *b)
 	return a->len == b->len && (!a->len || !memcmp(a->data, b->data, a->len));
 }
 
+/* That asking for the same state works is a rule of its own. */
+static int stop(struct port *port)
+{
+	uint32_t state;
+	int ret = port_get_state(port, &state);
+
+	return ret || state == VFM_STATE_STOP ? ret : port_set_state(port, VFM_STATE_STOP);
+}
+
 int check_save(struct port *port, struct stream *stream)
 {
-	int ret = port_set_state(port, VFM_STATE_STOP);
+	int ret = stop(port);
 
 	stream->len = 0;
 	if (!ret)

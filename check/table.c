@@ -4,8 +4,8 @@
 #include "check/check.h"
 
 static const struct check_family *const families[] = {
-	&check_states,
-	&check_features,
+	&check_states, &check_sessions, &check_features, &check_end,
+	&check_load, &check_hostile, &check_reset, &check_several,
 };
 
 const struct check_rule *check_rule_at(unsigned i, const struct check_family **family)

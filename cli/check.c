@@ -147,11 +147,8 @@ static int confirm(const struct work *work)
 
 /* ---- devices ---- */
 
-/* The raw device: what the library makes of it goes away. */
 static void hand_over(struct cli_device *d, struct port *port)
 {
-	vfm_device_free(d->device);
-	d->device = NULL;
 	if (d->client)
 		port_take_client(port, d->client);
 	else
@@ -177,8 +174,6 @@ static struct port *make_port(struct work *work, struct cli_device *d)
 	bool again = strncmp(d->text, "fd:", 3) != 0;
 	struct port_opener opener = {again ? reopen : NULL, work};
 
-	vfm_device_free(d->device);
-	d->device = NULL;
 	return d->client ? port_vfio_user(d->client, &opener)
 			 : port_kernel(&vfio_sys_kernel, vfm_vfio_fd(d->vfio), &opener);
 }
@@ -191,6 +186,8 @@ static int open_all(struct work *work)
 
 	if (!status)
 		status = confirm(work);
+	for (unsigned i = 0; i < work->devices.count; i++)
+		work->devices.device[i].raw = true;
 	if (!status && cli_devices_open_or_complain(&work->devices, COMMAND))
 		status = CLI_EXIT_USAGE;
 	for (unsigned i = 0; i < count && !status; i++) {

@@ -185,7 +185,7 @@ static int open_vfio_user(struct cli_device *d)
 	char why[VFM_VFIO_USER_WHY_MAX] = "";
 	int ret = connect_server(d, why, sizeof(why));
 
-	if (!ret)
+	if (!ret && !d->raw)
 		ret = vfm_device_new_vfio_user(d->client, d->name, &d->device);
 	if (ret)
 		explain(d, ret, why);
@@ -224,7 +224,7 @@ static int open_kernel(struct cli_devices *devices, struct cli_device *d)
 		ret = vfm_vfio_space_new(VFM_VFIO_ANY, &devices->space);
 	if (!ret)
 		ret = vfm_vfio_open(devices->space, d->text, &d->vfio, why, sizeof(why));
-	if (!ret)
+	if (!ret && !d->raw)
 		ret = vfm_device_new_vfio(d->vfio, d->name, &d->device);
 	if (ret)
 		explain_kernel(d, ret, why);
@@ -233,8 +233,10 @@ static int open_kernel(struct cli_devices *devices, struct cli_device *d)
 
 static int open_one(struct cli_devices *devices, struct cli_device *d)
 {
-	int ret = d->kind == CLI_DEVICE_KERNEL ? open_kernel(devices, d) : open_vfio_user(d);
+	int ret;
 
+	d->why[0] = '\0';
+	ret = d->kind == CLI_DEVICE_KERNEL ? open_kernel(devices, d) : open_vfio_user(d);
 	text_make_printable(d->why);
 	return ret;
 }
@@ -253,7 +255,7 @@ int cli_devices_open_or_complain(struct cli_devices *devices, const char *comman
 	if (!cli_devices_open(devices))
 		return 0;
 	for (unsigned i = 0; i < devices->count; i++)
-		if (!devices->device[i].device)
+		if (*devices->device[i].why)
 			complain_of(command, CLI_EXIT_FAILED, "%s: %s", devices->device[i].text,
 				    devices->device[i].why);
 	return CLI_EXIT_FAILED;

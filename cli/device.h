@@ -37,10 +37,11 @@ struct cli_device {
 	enum cli_device_kind kind;
 	struct vfm_vfio_user *client; /* of a vfio-user server */
 	struct vfm_vfio *vfio;       /* of a device of the kernel */
-	struct vfm_device *device;   /* NULL: it could not be opened, see why */
+	struct vfm_device *device;   /* NULL: it could not be opened, see why, or it is raw */
+	bool raw;                    /* set before opening: no vfm_device is made of it */
 	bool in_sysfs;               /* sysfs is filled */
 	struct sysfs_device sysfs;
-	char why[CLI_DEVICE_WHY_MAX];
+	char why[CLI_DEVICE_WHY_MAX]; /* it could not be opened; "": it was */
 };
 
 /* All that a command opens: those of the kernel are in one space. */

@@ -115,6 +115,225 @@ static int ignores_flags(uint32_t flags, uint32_t argsz, int ret)
 	return flags & ~KNOWN ? 0 : ret;
 }
 
+/* ---- sessions ---- */
+
+static int64_t reads_nothing_in_stop(struct sim *sim, size_t max, struct iovec *iov, int *count)
+{
+	int64_t ret = save_read(sim, max, iov, count);
+
+	return ret < 0 && sim->state == VFM_STATE_STOP ? 0 : ret;
+}
+
+static int64_t reads_what_loads(struct sim *sim, size_t max, struct iovec *iov, int *count)
+{
+	int64_t ret = save_read(sim, max, iov, count);
+
+	return ret < 0 && sim->state == VFM_STATE_RESUMING ? 0 : ret;
+}
+
+static int swallows_what_is_written(struct sim *sim)
+{
+	int ret = load_begin_write(sim);
+
+	if (!ret || sim->state != VFM_STATE_STOP_COPY)
+		return ret;
+	load_open(sim);
+	sim->load.bad = true;
+	return 0;
+}
+
+/* ---- the end of data ---- */
+
+static int64_t says_again(struct sim *sim, size_t max, struct iovec *iov, int *count)
+{
+	int64_t ret = save_read(sim, max, iov, count);
+
+	return ret == -ENOMSG ? -EAGAIN : ret;
+}
+
+/* Of a personality whose ENOMSG is told to a vfio-user client. */
+static int64_t never_ends(struct sim *sim, size_t max, struct iovec *iov, int *count)
+{
+	int64_t ret = save_read(sim, max, iov, count);
+
+	return !ret && sim->state == VFM_STATE_STOP_COPY ? -ENOMSG : ret;
+}
+
+static int64_t begins_again(struct sim *sim, size_t max, struct iovec *iov, int *count)
+{
+	int64_t ret = save_read(sim, max, iov, count);
+
+	if (ret || sim->state != VFM_STATE_STOP_COPY)
+		return ret;
+	save_open(sim);
+	save_stop_copy(sim);
+	return 0;
+}
+
+/* A byte is read and lost. */
+static int64_t rounds_down(struct sim *sim, size_t max, struct iovec *iov, int *count)
+{
+	int64_t ret;
+
+	if (max == 7) {
+		ret = save_read(sim, 1, iov, count);
+		if (ret <= 0)
+			return ret;
+	}
+	return save_read(sim, max, iov, count);
+}
+
+/* ---- loading ---- */
+
+static int refuses_its_own(struct sim *sim)
+{
+	int ret = load_finish(sim);
+
+	return ret ? ret : -EFAULT;
+}
+
+static int wants_a_whole_header(struct sim *sim)
+{
+	if (sim->load.open && sim->load.taken && sim->load.taken < sim->who->header_size)
+		return -EINVAL;
+	return load_begin_write(sim);
+}
+
+static int begins_in_stop_copy(struct sim *sim, uint32_t state)
+{
+	bool early = sim->state == VFM_STATE_PRE_COPY || sim->state == VFM_STATE_PRE_COPY_P2P;
+	int ret = core_set_state(sim, state);
+
+	if (ret || !early || state != VFM_STATE_STOP_COPY)
+		return ret;
+	save_open(sim);
+	save_stop_copy(sim);
+	return 0;
+}
+
+static int64_t counts_saves(struct sim *sim, size_t max, struct iovec *iov, int *count)
+{
+	if (sim->save.open && !sim->save.taken)
+		sim->regs.uptime_ns++;
+	return save_read(sim, max, iov, count);
+}
+
+static int loads_wrong(struct sim *sim)
+{
+	int ret = load_finish(sim);
+
+	if (!ret)
+		sim->memory.data[0] ^= 1;
+	return ret;
+}
+
+/* ---- hostile states ---- */
+
+static int take_as_it_is(struct sim *sim)
+{
+	load_abort(sim);
+	return 0;
+}
+
+static int takes_nothing(struct sim *sim)
+{
+	return sim->load.taken ? load_finish(sim) : take_as_it_is(sim);
+}
+
+static int takes_a_part(struct sim *sim)
+{
+	const struct load *load = &sim->load;
+	bool part = load->taken && !load->bad && !load->complete;
+
+	return part ? take_as_it_is(sim) : load_finish(sim);
+}
+
+static int takes_more(struct sim *sim)
+{
+	return sim->load.bad && sim->load.complete ? take_as_it_is(sim) : load_finish(sim);
+}
+
+static int takes_anything(struct sim *sim)
+{
+	return sim->load.mismatch ? take_as_it_is(sim) : load_finish(sim);
+}
+
+/* A state that is wrong inside: not too short, not too long, and not another device's. */
+static int breaks_down(struct sim *sim)
+{
+	const struct load *load = &sim->load;
+	bool inside = load->bad && !load->complete && !load->mismatch;
+	int ret = load_finish(sim);
+
+	sim->mutant_data |= ret && inside;
+	return ret;
+}
+
+static void stays_broken(struct sim *sim)
+{
+	if (sim->mutant_data)
+		sim_enter_error(sim);
+	else
+		core_reset(sim);
+}
+
+static void is_repaired(struct sim *sim)
+{
+	sim->mutant_data = 0;
+}
+
+/* ---- reset ---- */
+
+static void does_not_reset_stop(struct sim *sim)
+{
+	if (sim->state != VFM_STATE_STOP)
+		core_reset(sim);
+}
+
+static void keeps_the_session(struct sim *sim)
+{
+	bool open = sim->save.open;
+
+	core_reset(sim);
+	if (open)
+		save_open(sim);
+}
+
+static int leaves_error(struct sim *sim, uint32_t state)
+{
+	if (sim->state == VFM_STATE_ERROR && state == VFM_STATE_STOP)
+		core_reset(sim);
+	return core_set_state(sim, state);
+}
+
+/* Its user died while it loaded, and did not come back before. */
+static void mourns(struct sim *sim)
+{
+	sim->mutant_data = sim->state == VFM_STATE_RESUMING && !sim->mutant_data;
+}
+
+static int mourns_on(struct sim *sim, uint32_t state)
+{
+	return sim->mutant_data ? -EIO : core_set_state(sim, state);
+}
+
+static void mourns_through_reset(struct sim *sim)
+{
+	if (!sim->mutant_data)
+		core_reset(sim);
+}
+
+/* ---- several devices ---- */
+
+/* The hash of what was saved last is still there. */
+static int takes_only_its_own(struct sim *sim)
+{
+	bool own = XXH3_64bits_digest(sim->save.hash) == XXH3_64bits_digest(sim->load.hash);
+	int ret = load_finish(sim);
+
+	return !ret && !own ? -EFAULT : ret;
+}
+
 /* ---- the table ---- */
 
 static const struct sim_mutant mutants[] = {
@@ -134,6 +353,28 @@ static const struct sim_mutant mutants[] = {
 	{.name = "feature-argsz-small", .feature = ignores_argsz},
 	{.name = "feature-argsz-large", .feature = wants_exact_argsz},
 	{.name = "feature-unknown-flags", .feature = ignores_flags},
+	{.name = "session-ended", .read = reads_nothing_in_stop},
+	{.name = "session-read-loading", .read = reads_what_loads},
+	{.name = "session-write-saving", .begin_write = swallows_what_is_written},
+	{.name = "end-temporary", .read = says_again},
+	{.name = "end-zero", .read = never_ends},
+	{.name = "end-permanent", .read = begins_again},
+	{.name = "end-read-sizes", .read = rounds_down},
+	{.name = "load-own", .finish = refuses_its_own},
+	{.name = "load-pieces", .begin_write = wants_a_whole_header},
+	{.name = "load-pre-copy", .set_state = begins_in_stop_copy},
+	{.name = "save-again", .read = counts_saves},
+	{.name = "save-round-trip", .finish = loads_wrong},
+	{.name = "hostile-nothing", .finish = takes_nothing},
+	{.name = "hostile-short", .finish = takes_a_part},
+	{.name = "hostile-long", .finish = takes_more},
+	{.name = "hostile-random", .finish = takes_anything},
+	{.name = "hostile-flip", .finish = breaks_down, .reset = stays_broken, .meet = is_repaired},
+	{.name = "reset-state", .reset = does_not_reset_stop},
+	{.name = "reset-session", .reset = keeps_the_session},
+	{.name = "reset-error", .set_state = leaves_error},
+	{.name = "reopen-state", .set_state = mourns_on, .reset = mourns_through_reset, .meet = mourns},
+	{.name = "peer-load", .finish = takes_only_its_own},
 };
 
 const struct sim_mutant *sim_mutant_find(const char *name)

@@ -114,6 +114,7 @@ static const struct {
 	const char *options;
 } wants[] = {
 	{"state-unsupported", "--migration=stop-copy"},
+	{"end-zero", "--personality=mlx5"},
 };
 
 static const char *options_for(const char *rule)
@@ -129,15 +130,15 @@ static void expect_broken_alone(struct json_object *report, const struct check_r
 {
 	const struct check_family *family;
 	const struct check_rule *other;
-	bool right = !strcmp(verdict_of(report, rule->id), "fail");
+	int status = rule->severity == CHECK_MUST ? 1 : 0;
+	bool right = !strcmp(verdict_of(report, rule->id), "fail") && run.status == status;
 
 	for (unsigned i = 0; (other = check_rule_at(i, &family)); i++)
 		if (other != rule && !strcmp(verdict_of(report, other->id), "fail"))
 			right = false;
 	if (!right)
-		print_error("the mutant %s:\n%s", rule->id, run.output);
+		fprintf(stderr, "the mutant %s: status %d:\n%s", rule->id, run.status, run.output);
 	assert_true(right);
-	assert_int_equal(run.status, rule->severity == CHECK_MUST ? 1 : 0);
 }
 
 static void try_mutant(const struct check_rule *rule)

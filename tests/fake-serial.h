@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A PCI serial card in memory, behind the seam by which the VMM attaches devices: a double of the
- * kernel's mtty. Its port gives back what it is given. It has a memory BAR, too, that can be mapped.
+ * kernel's mtty. Its port gives back what it is given. It has a memory BAR, too, that can be
+ * mapped.
  */
 #ifndef TESTS_FAKE_SERIAL_H
 #define TESTS_FAKE_SERIAL_H

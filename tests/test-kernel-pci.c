@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * In the test machine: a VM with a PCI device of vfio-pci, which has registers that are mapped into
- * the guest, interrupts of both kinds and DMA through the machine's IOMMU. It cannot migrate: that is
- * said, and the VM runs on.
+ * In the test machine: a VM with a PCI device of vfio-pci, which has registers that are mapped
+ * into the guest, interrupts of both kinds and DMA through the machine's IOMMU. It cannot migrate:
+ * that is said, and the VM runs on.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * In the test machine: VMs with the kernel's mtty devices, on the machine's own KVM, move from one to
- * the other. The guest keeps bytes in flight in every UART and counts those that are lost or doubled.
- * What goes wrong leaves the source's VM and device running; a device that a killed VMM left in the
- * middle is taken over by the next one.
+ * In the test machine: VMs with the kernel's mtty devices, on the machine's own KVM, move from one
+ * to the other. The guest keeps bytes in flight in every UART and counts those that are lost or
+ * doubled. What goes wrong leaves the source's VM and device running; a device that a killed VMM
+ * left in the middle is taken over by the next one.
  */
 #include <fcntl.h>
 #include <setjmp.h>

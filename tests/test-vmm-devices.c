@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Devices of the reference VMM, on a double of a serial card: what the guest sees of PCI, interrupts,
- * and what it notices when a migration loses something of a device. On each accelerator; where there
- * is no KVM its tests are skipped, said aloud.
+ * Devices of the reference VMM, on a double of a serial card: what the guest sees of PCI,
+ * interrupts, and what it notices when a migration loses something of a device. On each
+ * accelerator; where there is no KVM its tests are skipped, said aloud.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Connecting the devices: guest memory is mapped for them, BARs get their windows, one interrupt its
- * eventfd. All of it happens before the guest or a migration starts, since a server may refuse
+ * Connecting the devices: guest memory is mapped for them, BARs get their windows, one interrupt
+ * its eventfd. All of it happens before the guest or a migration starts, since a server may refuse
  * set-up in later states.
  *
- * Windows lie between 3 GiB and the I/O APIC, those of I/O ports from 0xc000 on, in the order of the
- * devices and BARs, each at a multiple of its size: both sides of a migration come to the same
+ * Windows lie between 3 GiB and the I/O APIC, those of I/O ports from 0xc000 on, in the order of
+ * the devices and BARs, each at a multiple of its size: both sides of a migration come to the same
  * addresses, and compare them. What a device offers for it is mapped into the guest, but for the
- * pages of its MSI-X table; the rest is trapped. Parts that are mapped stay reachable when the guest
- * switches off memory decoding.
+ * pages of its MSI-X table; the rest is trapped. Parts that are mapped stay reachable when the
+ * guest switches off memory decoding.
  *
  * Interrupts: the first vector of MSI-X, else of MSI, else INTx, as PCI config space has them. The
  * guest is told its vector by the VMM; it does not program message interrupts.

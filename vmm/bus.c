@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Where a vCPU's access goes when it is not memory: to the window of a device, to the serial port,
- * to PCI config space, or nowhere. Called on vCPU threads, several at a time. A device whose server is lost reads as
- * ones, as a PCI device that was pulled out does.
+ * to PCI config space, or nowhere. Called on vCPU threads, several at a time. A device whose
+ * server is lost reads as ones, as a PCI device that was pulled out does.
  */
 #include <string.h>
 #include "vmm/attach.h"

@@ -76,12 +76,13 @@ static int hash_uart(struct vmm *vm, unsigned i, struct vmm_inspection *in)
 {
 	uint8_t seen[PCI_CONFIG_SIZE + GUEST_UARTS_MAX * UART_REGISTERS] = {0};
 	int ret = pci_read_function(&vm->device[i], 0, seen, PCI_CONFIG_SIZE);
+	uint8_t *ports = seen + PCI_CONFIG_SIZE;
 	unsigned w;
 
 	for (w = 0; w < vm->windows && !ret; w++)
 		if (vm->window[w].device == i && vm->window[w].bar < GUEST_UARTS_MAX)
 			ret = read_uart(&vm->device[i], vm->window[w].bar,
-					seen + PCI_CONFIG_SIZE + vm->window[w].bar * UART_REGISTERS);
+					ports + vm->window[w].bar * UART_REGISTERS);
 	if (!ret)
 		in->device[i].hash = XXH3_64bits(seen, sizeof(seen));
 	return ret;

@@ -3,10 +3,10 @@
  * A virtual machine on KVM: memory slots, in-kernel interrupt controllers, device interrupts as
  * irqfds, dirty log.
  *
- * Interrupts. Each device's eventfd is an irqfd. A message interrupt has a GSI of its own, above the
- * 24 pins of the I/O APIC, which routes to an MSI for vCPU 0. So an interrupt needs no thread of
- * ours, and one that arrives while the vCPUs stand still waits in the local APIC and travels with
- * it. INTx goes to a pin of the I/O APIC, which devices may share, and KVM tells its end.
+ * Interrupts. Each device's eventfd is an irqfd. A message interrupt has a GSI of its own, above
+ * the 24 pins of the I/O APIC, which routes to an MSI for vCPU 0. So an interrupt needs no thread
+ * of ours, and one that arrives while the vCPUs stand still waits in the local APIC and travels
+ * with it. INTx goes to a pin of the I/O APIC, which devices may share, and KVM tells its end.
  *
  * Dirty log. Where the kernel can clear by hand (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2), reading
  * the log and protecting the pages again are two calls, the second without the pages' lock being

@@ -51,8 +51,8 @@ static const struct argp_option options[] = {
 	 0},
 	{"vfio", KEY_VFIO, "ADDRESS", 0,
 	 "a device of the kernel: the UUID of a mediated device, a PCI address, or fd:N, an open "
-	 "device; ADDRESS,name=NAME names it, ADDRESS,irq=WORD takes intx, msi, msix or none for its "
-	 "interrupt. May be repeated, also beside --device",
+	 "device; ADDRESS,name=NAME names it, ADDRESS,irq=WORD takes intx, msi, msix or none for "
+	 "its interrupt. May be repeated, also beside --device",
 	 0},
 	{"vfio-way", KEY_VFIO_WAY, "WORD", 0,
 	 "how to open them: cdev (/dev/vfio/devices and /dev/iommu), group (/dev/vfio/N and a "
@@ -204,6 +204,19 @@ static int set_irq(struct vmm_device_config *d, const char *text, char *why)
 	return ret;
 }
 
+/* What could be an address, whether or not there is a device. */
+static int check_address(const char *address, char *why)
+{
+	struct vfm_vfio_place place = {.size = sizeof(place)};
+	char reason[VFM_VFIO_WHY_MAX] = "";
+
+	if (!strncmp(address, "fd:", 3) ||
+	    vfm_vfio_find(address, &place, reason, sizeof(reason)) != -EINVAL)
+		return 0;
+	snprintf(why, PARSE_WHY_MAX, "--vfio: %.180s", reason);
+	return -EINVAL;
+}
+
 /* ADDRESS and then, in any order, ,name=NAME and ,irq=WORD */
 static int set_vfio(struct app_options *o, char *text, char *why)
 {
@@ -222,12 +235,14 @@ static int set_vfio(struct app_options *o, char *text, char *why)
 			ret = set_irq(d, word + 4, why);
 		} else {
 			snprintf(why, PARSE_WHY_MAX,
-				 "--vfio: \"%.64s\" is unknown: want ADDRESS[,name=NAME][,irq=WORD]",
-				 word);
+				 "--vfio: \"%.64s\" is unknown: want "
+				 "ADDRESS[,name=NAME][,irq=WORD]", word);
 			ret = -EINVAL;
 		}
 	}
-	return ret ? ret : add_device(o, "--vfio", address, name, why);
+	if (!ret)
+		ret = add_device(o, "--vfio", address, name, why);
+	return ret ? ret : check_address(address, why);
 }
 
 static int set_vfio_way(struct app_options *o, const char *text, char *why)

@@ -3,8 +3,8 @@
  * The VM as the migration library sees it. Called on the session's steering thread.
  *
  * The state holds what both sides must have in common, so that a destination refuses what does not
- * fit before it touches a vCPU: accelerator, sizes, every window with its device's name, and what PCI
- * config space says of the devices.
+ * fit before it touches a vCPU: accelerator, sizes, every window with its device's name, and what
+ * PCI config space says of the devices.
  */
 #include <errno.h>
 #include <stdlib.h>

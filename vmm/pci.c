@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A minimal PCI bus: ports 0xcf8 and 0xcfc, a host bridge at 00:00.0, and the devices from slot 1 on,
- * one per slot as far as there are slots, then as further functions. There is no firmware in the
- * guest, so the VMM has done its work: BARs are placed, decoding and bus mastering are on, interrupts
- * routed.
+ * A minimal PCI bus: ports 0xcf8 and 0xcfc, a host bridge at 00:00.0, and the devices from slot 1
+ * on, one per slot as far as there are slots, then as further functions. There is no firmware in
+ * the guest, so the VMM has done its work: BARs are placed, decoding and bus mastering are on,
+ * interrupts routed.
  *
  * Config space is the device's, but for what is ours:
  *
@@ -17,8 +17,8 @@
  * Other writes are dropped, those to MSI and MSI-X among them: the VMM has set up what there is.
  *
  * A device's migration data need not have its config space (mtty's has not), so that what a guest
- * can write travels with the VMM's state and is written to the device of the destination before that
- * one runs. What it cannot write must be the same on both sides.
+ * can write travels with the VMM's state and is written to the device of the destination before
+ * that one runs. What it cannot write must be the same on both sides.
  */
 #include <errno.h>
 #include <string.h>
@@ -330,8 +330,8 @@ bool pci_port_write(struct vmm *vm, uint16_t port, const void *data, unsigned le
 
 /* ---- state ---- */
 
-/* As it was read when the device was attached, and with what has become of ours: devices are not asked
- * while the VM stands still. */
+/* As it was read when the device was attached, and with what has become of ours: devices are not
+ * asked while the VM stands still. */
 void pci_save(struct vmm *vm, struct state_pci *out)
 {
 	unsigned i;
@@ -391,7 +391,8 @@ int pci_load(struct vmm *vm, const struct state_pci *state)
 			continue;
 		ret = load_function(&vm->device[i], state->config[i]);
 		if (ret < 0) {
-			vmm_log(vm, VFM_LOG_ERROR, "device %s: its PCI config space does not fit%s%s",
+			vmm_log(vm, VFM_LOG_ERROR,
+				"device %s: its PCI config space does not fit%s%s",
 				vm->device[i].name, ret == -EINVAL ? "" : ": ",
 				ret == -EINVAL ? "" : strerror(-ret));
 			return ret;

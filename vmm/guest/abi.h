@@ -39,8 +39,8 @@
 #define GUEST_SERIAL_PORT 0x3f8
 #define GUEST_PANIC_PORT  0x505 /* any byte: look at guest_shared.failure */
 
-/* Vectors. Each device has one; the VMM routes its message interrupt there. INTx pins have one each,
- * which the guest routes. */
+/* Vectors. Each device has one; the VMM routes its message interrupt there. INTx pins have one
+ * each, which the guest routes. */
 #define GUEST_VECTOR_TIMER  0x20
 #define GUEST_VECTOR_DEVICE 0x40
 #define GUEST_VECTOR_PIN    0x80 /* pin 0 of the I/O APIC */

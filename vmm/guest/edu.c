@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The driver for QEMU's educational device, a PCI device with registers in memory, interrupts and DMA,
- * which cannot migrate: so what the VMM does for a device of vfio-pci can be seen to work.
+ * The driver for QEMU's educational device, a PCI device with registers in memory, interrupts and
+ * DMA, which cannot migrate: so what the VMM does for a device of vfio-pci can be seen to work.
  *
- * A turn checks the register that holds the complement of what was written, and rings once. DMA takes
- * the device its time, so that one phase of it is looked at per turn:
+ * A turn checks the register that holds the complement of what was written, and rings once. DMA
+ * takes the device its time, so that one phase of it is looked at per turn:
  *
  *	fill ── memory to device ──> wait ── device to memory, at another place ──> check ──> fill
  *

@@ -3,9 +3,9 @@
  * The driver for PCI serial cards that loop back, as the kernel's sample device mtty does: what is
  * written to a port can be read from it, in order, up to 15 bytes at a time.
  *
- * Byte number n of a port is pattern(n), by which its place in the last 256 is known. Each turn reads
- * the burst of the turn before, then writes the next one, which lies in the device until the next
- * turn: whenever the VM stops, there are bytes in flight.
+ * Byte number n of a port is pattern(n), by which its place in the last 256 is known. Each turn
+ * reads the burst of the turn before, then writes the next one, which lies in the device until the
+ * next turn: whenever the VM stops, there are bytes in flight.
  *
  *	turn       1            2            3
  *	writes     0..7         8..15        16..23
@@ -18,8 +18,8 @@
  *	none            what was written and is not there is lost
  *
  * That is counted, and no failure: the counts tell how much. What is a failure: a register of the
- * port or of PCI config space that is not what it was last set to. All of it would be if a migration
- * left it behind.
+ * port or of PCI config space that is not what it was last set to. All of it would be if a
+ * migration left it behind.
  *
  * The ports interrupt when a burst begins. Nothing waits for that; it is counted.
  */
@@ -78,8 +78,9 @@ static void config_write8(struct platform *p, unsigned device, unsigned offset, 
 static int config_fail(struct platform *p, unsigned device, unsigned offset, uint32_t expected,
 		       uint32_t found)
 {
-	work_fail(p, 0, GUEST_FAIL_CONFIG,
-		  (uint64_t)platform_params(p)->device[device].devfn << 8 | offset, expected, found);
+	uint64_t devfn = platform_params(p)->device[device].devfn;
+
+	work_fail(p, 0, GUEST_FAIL_CONFIG, devfn << 8 | offset, expected, found);
 	return -1;
 }
 

@@ -43,6 +43,17 @@ static void choose(struct check_run *run, const struct check_choice *choice)
 
 /* ---- what there is ---- */
 
+/* The rate stays 0 in one that does none. */
+static bool does_dma(struct port *port)
+{
+	uint32_t old = 0, rate = 1;
+
+	return !port->ops->region_read(port, SIM_BAR_REGS, SIM_REG_DMA_RATE, &old, 4) &&
+	       !port->ops->region_write(port, SIM_BAR_REGS, SIM_REG_DMA_RATE, &rate, 4) &&
+	       !port->ops->region_read(port, SIM_BAR_REGS, SIM_REG_DMA_RATE, &rate, 4) && rate &&
+	       !port->ops->region_write(port, SIM_BAR_REGS, SIM_REG_DMA_RATE, &old, 4);
+}
+
 /* A simulated device: its DMA engine is known (sim/regs.h). */
 static bool has_writer(struct port *port)
 {
@@ -51,7 +62,7 @@ static bool has_writer(struct port *port)
 	return port->can & PORT_MEMORY &&
 	       !port->ops->region_read(port, SIM_BAR_REGS, SIM_REG_MAGIC, &magic, 4) &&
 	       !port->ops->region_read(port, SIM_BAR_REGS, SIM_REG_VERSION, &version, 4) &&
-	       magic == SIM_MAGIC && version == SIM_VERSION;
+	       magic == SIM_MAGIC && version == SIM_VERSION && does_dma(port);
 }
 
 /* The first thing that is missing; NULL: it applies. */

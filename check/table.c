@@ -5,7 +5,8 @@
 
 static const struct check_family *const families[] = {
 	&check_states, &check_sessions, &check_features, &check_end,
-	&check_load, &check_hostile, &check_reset, &check_several,
+	&check_precopy, &check_sizes, &check_load, &check_hostile,
+	&check_reset, &check_logging, &check_several,
 };
 
 const struct check_rule *check_rule_at(unsigned i, const struct check_family **family)

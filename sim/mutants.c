@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/bitmap.h"
+#include "base/checked.h"
 #include "fsm/fsm.h"
 #include "sim/device.h"
 #include "sim/mutant.h"
@@ -334,6 +336,155 @@ static int takes_only_its_own(struct sim *sim)
 	return !ret && !own ? -EFAULT : ret;
 }
 
+/* ---- precopy info, sizes ---- */
+
+static int tells_nothing(struct sim *sim, struct vfm_precopy_info *info)
+{
+	return sim->state == VFM_STATE_PRE_COPY ? -EINVAL : size_precopy(sim, info);
+}
+
+static int tells_nothing_in_p2p(struct sim *sim, struct vfm_precopy_info *info)
+{
+	return sim->state == VFM_STATE_PRE_COPY_P2P ? -EINVAL : size_precopy(sim, info);
+}
+
+static int tells_in_stop_copy(struct sim *sim, struct vfm_precopy_info *info)
+{
+	return sim->state == VFM_STATE_STOP_COPY ? 0 : size_precopy(sim, info);
+}
+
+static int tells_flags_to_all(struct sim *sim, struct vfm_precopy_info *info)
+{
+	bool told = sim->infov2;
+	int ret = size_precopy(sim, info);
+
+	if (!ret && !told)
+		info->flags |= 4;
+	return ret;
+}
+
+static int grows(struct sim *sim, struct vfm_precopy_info *info)
+{
+	int ret = size_precopy(sim, info);
+
+	if (!ret && sim->session.infos == 2)
+		info->initial_bytes += 1 << 20;
+	return ret;
+}
+
+static int tells_too_much(struct sim *sim, struct vfm_precopy_info *info)
+{
+	int ret = size_precopy(sim, info);
+
+	info->initial_bytes *= 10;
+	return ret;
+}
+
+static int has_no_size(struct sim *sim, uint64_t *size)
+{
+	return sim->state == VFM_STATE_RUNNING ? -EINVAL : size_stop_copy(sim, size);
+}
+
+static int has_an_errno_for_size(struct sim *sim, uint64_t *size)
+{
+	int ret = size_stop_copy(sim, size);
+
+	if (++sim->mutant_data % 4 == 0)
+		*size = (uint64_t)-EAGAIN;
+	return ret;
+}
+
+static int is_ten_times_as_large(struct sim *sim, uint64_t *size)
+{
+	int ret = size_stop_copy(sim, size);
+
+	*size /= 10;
+	return ret;
+}
+
+/* ---- DMA logging ---- */
+
+/* The first start works. */
+static int starts_once(struct sim *sim, uint64_t *page_size,
+		       const struct vfm_feature_logging_range *ranges, uint32_t count)
+{
+	int ret = sim->mutant_data ? -EBUSY : log_start(sim, page_size, ranges, count);
+
+	sim->mutant_data |= !ret;
+	return ret;
+}
+
+static int starts_twice(struct sim *sim, uint64_t *page_size,
+			const struct vfm_feature_logging_range *ranges, uint32_t count)
+{
+	sim_log_stop(sim);
+	return log_start(sim, page_size, ranges, count);
+}
+
+static int takes_first_range(struct sim *sim, uint64_t *page_size,
+			     const struct vfm_feature_logging_range *ranges, uint32_t count)
+{
+	return log_start(sim, page_size, ranges, MIN(count, 1u));
+}
+
+static int takes_parts_of_pages(struct sim *sim, uint64_t *page_size,
+				const struct vfm_feature_logging_range *ranges, uint32_t count)
+{
+	struct vfm_feature_logging_range whole;
+
+	if (count != 1)
+		return log_start(sim, page_size, ranges, count);
+	whole.iova = align_down(ranges->iova, SIM_PAGE_SIZE);
+	whole.length = align_down(ranges->length, SIM_PAGE_SIZE);
+	return log_start(sim, page_size, &whole, 1);
+}
+
+static int takes_any_page_size(struct sim *sim, uint64_t *page_size,
+			       const struct vfm_feature_logging_range *ranges, uint32_t count)
+{
+	if (!is_power_of_two(*page_size))
+		*page_size = SIM_PAGE_SIZE;
+	return log_start(sim, page_size, ranges, count);
+}
+
+static int reports_when_off(struct sim *sim, uint64_t iova, uint64_t length, uint64_t page_size,
+			    uint64_t *bitmap)
+{
+	return sim->log.on ? log_report(sim, iova, length, page_size, bitmap) : 0;
+}
+
+/* One page of eight is missed. */
+static int misses_pages(struct sim *sim, uint64_t iova, uint64_t length, uint64_t page_size,
+			uint64_t *bitmap)
+{
+	int ret = log_report(sim, iova, length, page_size, bitmap);
+
+	for (uint64_t i = 5; !ret && i < length / page_size; i += 8)
+		bitmap_clear(bitmap, i);
+	return ret;
+}
+
+static int forgets_nothing(struct sim *sim, uint64_t iova, uint64_t length, uint64_t page_size,
+			   uint64_t *bitmap)
+{
+	int ret = log_report(sim, iova, length, page_size, bitmap);
+
+	for (uint64_t i = 0; !ret && i < length / page_size; i++)
+		if (bitmap_test(bitmap, i))
+			log_mark(&sim->log, iova + i * page_size, page_size);
+	return ret;
+}
+
+static bool writes_in_stop(const struct sim *sim)
+{
+	return core_does_dma(sim) || sim->state == VFM_STATE_STOP;
+}
+
+static bool writes_in_p2p(const struct sim *sim)
+{
+	return core_does_dma(sim) || sim->state == VFM_STATE_RUNNING_P2P;
+}
+
 /* ---- the table ---- */
 
 static const struct sim_mutant mutants[] = {
@@ -360,6 +511,15 @@ static const struct sim_mutant mutants[] = {
 	{.name = "end-zero", .read = never_ends},
 	{.name = "end-permanent", .read = begins_again},
 	{.name = "end-read-sizes", .read = rounds_down},
+	{.name = "info-pre-copy", .info = tells_nothing},
+	{.name = "info-p2p", .info = tells_nothing_in_p2p},
+	{.name = "info-elsewhere", .info = tells_in_stop_copy},
+	{.name = "info-flags", .info = tells_flags_to_all},
+	{.name = "info-monotonic", .info = grows},
+	{.name = "info-initial", .info = tells_too_much},
+	{.name = "size-answered", .size = has_no_size},
+	{.name = "size-sane", .size = has_an_errno_for_size},
+	{.name = "size-told", .size = is_ten_times_as_large},
 	{.name = "load-own", .finish = refuses_its_own},
 	{.name = "load-pieces", .begin_write = wants_a_whole_header},
 	{.name = "load-pre-copy", .set_state = begins_in_stop_copy},
@@ -374,6 +534,16 @@ static const struct sim_mutant mutants[] = {
 	{.name = "reset-session", .reset = keeps_the_session},
 	{.name = "reset-error", .set_state = leaves_error},
 	{.name = "reopen-state", .set_state = mourns_on, .reset = mourns_through_reset, .meet = mourns},
+	{.name = "log-start", .log_start = starts_once},
+	{.name = "log-twice", .log_start = starts_twice},
+	{.name = "log-overlap", .log_start = takes_first_range},
+	{.name = "log-unaligned", .log_start = takes_parts_of_pages},
+	{.name = "log-page-size", .log_start = takes_any_page_size},
+	{.name = "log-off", .log_report = reports_when_off},
+	{.name = "log-truth", .log_report = misses_pages},
+	{.name = "log-clear", .log_report = forgets_nothing},
+	{.name = "quiet-stop", .does_dma = writes_in_stop},
+	{.name = "quiet-p2p", .does_dma = writes_in_p2p},
 	{.name = "peer-load", .finish = takes_only_its_own},
 };
 

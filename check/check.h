@@ -78,7 +78,7 @@ struct check_family {
 	unsigned count;
 };
 
-extern const struct check_family check_states, check_sessions, check_features, check_end,
+extern const struct check_family check_states, check_sessions, check_fd, check_features, check_end,
 	check_precopy, check_sizes, check_load, check_hostile, check_reset, check_logging,
 	check_several;
 

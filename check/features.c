@@ -61,10 +61,29 @@ static enum check_verdict unknown(struct check *check)
 
 static enum check_verdict direction(struct check *check)
 {
-	if (!ask(check, VFM_FEATURE_MIGRATION | SET, 8, 8))
-		return check_fail(check, "SET of MIGRATION, which can only be read, was taken");
-	if (port_probe(check->port, VFM_FEATURE_MIGRATION | SET))
-		return check_fail(check, "probing SET of MIGRATION says yes");
+	/* Refused by who has the feature, and by who has it not. */
+	static const struct {
+		uint32_t flags;
+		size_t size;
+	} wrong[] = {
+		{VFM_FEATURE_MIGRATION | SET, 8},
+		{VFM_FEATURE_MIG_DATA_SIZE | SET, 8},
+		{VFM_FEATURE_MIG_PRECOPY_INFOV2 | GET, 0},
+		{VFM_FEATURE_DMA_LOGGING_STOP | GET, 0},
+		{VFM_FEATURE_DMA_LOGGING_REPORT | SET, 32},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		const char *op = wrong[i].flags & GET ? "GET" : "SET";
+		unsigned index = wrong[i].flags & VFM_FEATURE_MASK;
+
+		if (!ask(check, wrong[i].flags, wrong[i].flags & SET ? wrong[i].size : 0,
+			 wrong[i].size))
+			return check_fail(check, "%s of feature %u, which has none, was taken", op,
+					  index);
+		if (port_probe(check->port, wrong[i].flags))
+			return check_fail(check, "probing %s of feature %u says yes", op, index);
+	}
 	return CHECK_PASS;
 }
 
@@ -91,6 +110,8 @@ static enum check_verdict small(struct check *check)
 		return check_fail(check, "GET of MIGRATION with 7 bytes for 8 was taken");
 	if (!ask(check, VFM_FEATURE_MIG_DEVICE_STATE | GET, 0, 7))
 		return check_fail(check, "GET of the state with 7 bytes for 8 was taken");
+	if (!ask(check, VFM_FEATURE_MIG_DATA_SIZE | GET, 0, 7))
+		return check_fail(check, "GET of MIG_DATA_SIZE with 7 bytes for 8 was taken");
 	return CHECK_PASS;
 }
 

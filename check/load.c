@@ -97,19 +97,12 @@ static enum check_verdict pieces(struct check *check)
 	return with_streams(check, try_pieces);
 }
 
-/* What came early and what came when it had stopped are one stream. */
-static enum check_verdict try_pre_copy(struct check *check, struct three *s)
+/* From RUNNING: what comes early and what comes when it has stopped are one stream. */
+static enum check_verdict pre_copy_and_load(struct check *check, struct three *s)
 {
-	enum check_verdict verdict = save(check, check->port, &s->a);
 	size_t early;
-	int ret;
+	int ret = port_set_state(check->port, VFM_STATE_PRE_COPY);
 
-	if (verdict)
-		return verdict;
-	ret = check_load_stream(check->port, &s->a, 0, NULL);
-	if (ret)
-		return not_own(check, ret);
-	ret = check_go(check->port, VFM_STATE_PRE_COPY);
 	if (ret)
 		return check_no_way(check, VFM_STATE_PRE_COPY, ret);
 	ret = stream_read_early(check->port, &s->b);
@@ -128,6 +121,55 @@ static enum check_verdict try_pre_copy(struct check *check, struct three *s)
 				  s->b.len - early, strerror(-ret));
 	return check_pass(check, "%zu bytes from PRE_COPY, %zu from STOP_COPY", early,
 			  s->b.len - early);
+}
+
+/* The device runs, and takes its own state, or no more can be said. */
+static enum check_verdict prepare(struct check *check, struct three *s)
+{
+	enum check_verdict verdict = save(check, check->port, &s->a);
+	int ret;
+
+	if (verdict)
+		return verdict;
+	ret = check_load_stream(check->port, &s->a, 0, NULL);
+	if (ret)
+		return not_own(check, ret);
+	ret = check_fresh(check->port);
+	return ret ? check_no_way(check, VFM_STATE_RUNNING, ret) : CHECK_PASS;
+}
+
+static enum check_verdict try_pre_copy(struct check *check, struct three *s)
+{
+	enum check_verdict verdict = prepare(check, s);
+
+	return verdict ? verdict : pre_copy_and_load(check, s);
+}
+
+/* A pre-copy that is given up half way, as by a migration that is cancelled, and another one. */
+static enum check_verdict try_second(struct check *check, struct three *s)
+{
+	enum check_verdict verdict = prepare(check, s);
+	char some[512];
+	int ret;
+
+	if (!verdict)
+		verdict = pre_copy_and_load(check, s);
+	if (verdict)
+		return verdict == CHECK_FAIL
+			       ? check_unjudged(check, "no pre-copy can be loaded (load-pre-copy)")
+			       : verdict;
+	s->b.len = 0;
+	ret = check_go(check->port, VFM_STATE_PRE_COPY);
+	if (ret)
+		return check_no_way(check, VFM_STATE_PRE_COPY, ret);
+	(void)port_read(check->port, some, sizeof(some));
+	ret = port_set_state(check->port, VFM_STATE_RUNNING);
+	return ret ? check_no_way(check, VFM_STATE_RUNNING, ret) : pre_copy_and_load(check, s);
+}
+
+static enum check_verdict second(struct check *check)
+{
+	return with_streams(check, try_second);
 }
 
 static enum check_verdict pre_copy(struct check *check)
@@ -201,6 +243,8 @@ static const struct check_rule rules[] = {
 	{"load-pre-copy", "What was read in PRE_COPY and then in STOP_COPY is one stream, of one "
 			  "session, which can be loaded.",
 	 CHECK_MUST, NEEDS_PRE_COPY, DOES_WIPE, pre_copy},
+	{"load-second", "After a pre-copy that was given up another one gives the whole state again.",
+	 CHECK_MUST, NEEDS_PRE_COPY, DOES_WIPE, second},
 	{"save-again", "A device that stands still gives the same state each time.", CHECK_SHOULD, 0,
 	 DOES_MOVE, again},
 	{"save-round-trip", "A state that was loaded is saved as it came.", CHECK_SHOULD, 0,

@@ -213,6 +213,21 @@ static int begins_in_stop_copy(struct sim *sim, uint32_t state)
 	return 0;
 }
 
+/* The header was sent in the session before, which was given up. */
+static int goes_on_where_it_was(struct sim *sim, uint32_t state)
+{
+	bool read = sim->state == VFM_STATE_PRE_COPY && sim->save.taken;
+	int ret = core_set_state(sim, state);
+
+	if (!ret && state == VFM_STATE_RUNNING && read)
+		sim->mutant_data = 1;
+	else if (!ret && state == VFM_STATE_STOP)
+		sim->mutant_data = 0;
+	else if (!ret && state == VFM_STATE_PRE_COPY && sim->mutant_data)
+		sim->save.header_sent = true;
+	return ret;
+}
+
 static int64_t counts_saves(struct sim *sim, size_t max, struct iovec *iov, int *count)
 {
 	if (sim->save.open && !sim->save.taken)
@@ -523,6 +538,7 @@ static const struct sim_mutant mutants[] = {
 	{.name = "load-own", .finish = refuses_its_own},
 	{.name = "load-pieces", .begin_write = wants_a_whole_header},
 	{.name = "load-pre-copy", .set_state = begins_in_stop_copy},
+	{.name = "load-second", .set_state = goes_on_where_it_was},
 	{.name = "save-again", .read = counts_saves},
 	{.name = "save-round-trip", .finish = loads_wrong},
 	{.name = "hostile-nothing", .finish = takes_nothing},

@@ -418,6 +418,22 @@ static void a_state_that_is_refused_stays(void **state)
 	expect_states("@/sim0 @/sim1", 2, 0);
 }
 
+/* The device runs there; it must not run here as well, whatever becomes of a second try. */
+static void what_was_given_away_is_not_sent_again(void **state)
+{
+	for (int i = 0; i < 3; i++)
+		start_sim(i, NULL);
+	start_receiver(1, 1);
+	expect(0, "send -q @/sim0 unix:@/move");
+	expect_received(0);
+	start_receiver(2, 1);
+	expect(1, "send -q @/sim0 unix:@/move");
+	expect_said("given away");
+	expect_states("@/sim0 @/sim1", 1, 1);
+	expect(0, "send -q @/sim1 unix:@/move");
+	expect_received(0);
+}
+
 static void waiting_can_be_ended(void **state)
 {
 	start_sim(0, NULL);
@@ -446,6 +462,7 @@ int main(void)
 		TEST_RECV(a_tiny_state_moves_too),
 		TEST_RECV(the_wrong_peer_is_sent_away),
 		TEST_RECV(a_state_that_is_refused_stays),
+		TEST_RECV(what_was_given_away_is_not_sent_again),
 		TEST_RECV(waiting_can_be_ended),
 	};
 

@@ -206,6 +206,7 @@ struct move {
 	struct kernel_double from, to;
 	struct vfm_device *devices[2];
 	struct rig rig;
+	bool untouched; /* no data may move */
 };
 
 static void busy(struct sim_options *o)
@@ -245,9 +246,9 @@ static void move_down(struct move *m)
 	rig_down(&m->rig);
 	vfm_device_free(m->devices[0]);
 	vfm_device_free(m->devices[1]);
-	/* Data was moved on threads that no signal can interrupt (rule 19). */
+	/* Data moves on threads that no signal can interrupt (rule 19). */
 	assert_int_equal(m->from.unblocked + m->to.unblocked, 0);
-	assert_true(m->from.reads + m->to.writes > 0);
+	assert_int_equal(m->from.reads + m->to.writes > 0, !m->untouched);
 	kernel_double_destroy(&m->from);
 	kernel_double_destroy(&m->to);
 }
@@ -342,19 +343,35 @@ static void a_lost_log_loses_no_page(void **state)
 	}
 }
 
-/* The last user died with the device in a saving state, whose session is gone. */
+/* The last user died in pre-copy: the device ran, and its session is gone. */
 static void a_source_left_in_precopy_moves(void **state)
 {
-	static const enum vfm_state left[] = {VFM_STATE_PRE_COPY, VFM_STATE_STOP_COPY};
+	static struct move m;
+
+	memset(&m, 0, sizeof(m));
+	move_up(&m, "virtio");
+	assert_int_equal(sim_set_state(m.from.sim, VFM_STATE_PRE_COPY), 0);
+	assert_int_equal(sim_set_state(m.to.sim, VFM_STATE_RESUMING), 0);
+	assert_arrived(&m, move_run(&m));
+	assert_int_equal(m.to.resets, 1);
+	move_down(&m);
+}
+
+/* What was stopped may have been given away: it stays as it is. */
+static void a_source_that_does_not_run_stays(void **state)
+{
+	static const enum vfm_state left[] = {VFM_STATE_STOP, VFM_STATE_STOP_COPY,
+					      VFM_STATE_RUNNING_P2P, VFM_STATE_PRE_COPY_P2P};
 	static struct move m;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(left); i++) {
 		memset(&m, 0, sizeof(m));
 		move_up(&m, "virtio");
 		assert_int_equal(sim_set_state(m.from.sim, left[i]), 0);
-		assert_int_equal(sim_set_state(m.to.sim, VFM_STATE_RESUMING), 0);
-		assert_arrived(&m, move_run(&m));
-		assert_int_equal(m.to.resets, 1);
+		assert_int_equal(move_run(&m), -EPERM);
+		assert_int_equal(sim_state(m.from.sim), left[i]);
+		assert_int_equal(m.from.resets, 0);
+		m.untouched = true;
 		move_down(&m);
 	}
 }
@@ -389,6 +406,7 @@ int main(void)
 		cmocka_unit_test(a_log_without_reports_is_no_obstacle),
 		cmocka_unit_test(a_lost_log_loses_no_page),
 		cmocka_unit_test(a_source_left_in_precopy_moves),
+		cmocka_unit_test(a_source_that_does_not_run_stays),
 		cmocka_unit_test(a_refusal_leaves_the_source_running),
 	};
 

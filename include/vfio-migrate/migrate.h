@@ -209,7 +209,12 @@ int vfm_destination_new(const struct vfm_region *regions, unsigned count,
 			const struct vfm_vm_ops *ops, void *opaque,
 			const struct vfm_options *options, struct vfm_destination **destination);
 
-/** Add a device, borrowed until the session is freed. EEXIST (name), EBUSY (started), ENOSPC. */
+/**
+ * Add a device, borrowed until the session is freed. EEXIST (name), EBUSY (started), ENOSPC.
+ * A source's device has to be in RUNNING when the session begins, also when the vCPUs are paused, or
+ * in PRE_COPY, which a dead user left: what stands still may have been given away before, and the
+ * migration fails with EPERM before it touches the device.
+ */
 int vfm_source_add_device(struct vfm_source *source, struct vfm_device *device);
 int vfm_destination_add_device(struct vfm_destination *destination, struct vfm_device *device);
 

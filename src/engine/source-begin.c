@@ -43,8 +43,10 @@ int source_hello(struct session *s)
 	struct wire_hello_reply reply;
 	uint8_t head[256];
 	struct message *m;
-	int r = make_token(s);
+	int r = workers_run(s, job_check_owned, 0);
 
+	if (!r)
+		r = make_token(s);
 	if (r)
 		return r;
 	memcpy(hello.token, s->token, sizeof(hello.token));

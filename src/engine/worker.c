@@ -518,23 +518,31 @@ int job_resuming(struct worker *w)
 	return r ? r : transition(w, VFM_STATE_RESUMING);
 }
 
-/* A dead user's saving session is not ours: its data is gone with it. */
-static bool is_saving(enum vfm_state state)
+/*
+ * One owner: what does not run here may run elsewhere, and a migration begins and ends with RUNNING.
+ * A dead user's PRE_COPY ran until the end; from PRE_COPY_P2P on it may have given the device away.
+ */
+int job_check_owned(struct worker *w)
 {
-	return state == VFM_STATE_PRE_COPY || state == VFM_STATE_PRE_COPY_P2P ||
-	       state == VFM_STATE_STOP_COPY;
-}
-
-int job_precopy(struct worker *w)
-{
-	enum vfm_state state = VFM_STATE_RUNNING;
+	enum vfm_state state = VFM_STATE_ERROR;
 	int r;
 
 	enter_device(w, true);
 	r = vfm_device_get_state(w->device, &state); /* others may have used it since it was made */
 	enter_device(w, false);
-	if (!r && is_saving(state))
-		r = transition(w, VFM_STATE_RUNNING);
+	if (r || state == VFM_STATE_RUNNING || state == VFM_STATE_PRE_COPY)
+		return r;
+	return error_set_device(&w->error, EPERM, w->device->info.name,
+				"it is in %s and does not run here: it was given away, or somebody "
+				"stopped it; if it belongs to this side, reset it first",
+				vfm_state_name(state));
+}
+
+/* A dead user's session is not ours: its data is gone with it. */
+int job_precopy(struct worker *w)
+{
+	int r = w->device->state == VFM_STATE_PRE_COPY ? transition(w, VFM_STATE_RUNNING) : 0;
+
 	if (r || !device_can(w->device, VFM_MIG_PRE_COPY))
 		return r;
 	r = transition(w, VFM_STATE_PRE_COPY);

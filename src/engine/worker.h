@@ -125,6 +125,7 @@ worker_job job_late_query;    /* in PRE_COPY, for a REINIT at the last moment */
 worker_job job_stop_p2p;      /* to the P2P state that follows the present one, if there is one */
 worker_job job_stop_copy;     /* to STOP_COPY, data moves at once */
 worker_job job_resuming;      /* to RESUMING, from whatever state a last user left */
+worker_job job_check_owned;   /* EPERM: it does not run here */
 worker_job job_precopy;       /* to PRE_COPY if the device can, data moves */
 worker_job job_run_p2p;       /* to RUNNING_P2P, if the device can */
 worker_job job_recover;       /* to w->target, by reset if need be; ERROR: by reset in any case */

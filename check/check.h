@@ -53,6 +53,14 @@ enum check_does {
 	DOES_WIPE,  /* its contents are lost */
 };
 
+#define LATENCY_KEPT 256u
+
+/* What one arc took, each time; the newest are kept. */
+struct latency {
+	unsigned count;
+	uint64_t ns[LATENCY_KEPT];
+};
+
 struct check {
 	struct port *port;
 	struct port *peer; /* NULL: there is none */
@@ -61,6 +69,7 @@ struct check {
 	bool logging;
 	bool writer;
 	char why[CHECK_WHY_MAX]; /* of the rule under way */
+	struct latency latency[VFM_STATE_COUNT][VFM_STATE_COUNT]; /* [from][to] */
 };
 
 struct check_rule {
@@ -138,6 +147,20 @@ void check_print_list(FILE *out);
 struct json_object *check_to_json(const struct check_run *run, const char *device);
 /* 0 or -errno. */
 int check_write_junit(FILE *out, const struct check_run *run, const char *device);
+
+/* ---- latency.c ---- */
+
+struct latency_summary {
+	unsigned count; /* all; the rest is of the newest LATENCY_KEPT */
+	uint64_t p50_ns, p95_ns, max_ns;
+};
+
+void latency_add(struct check *check, enum vfm_state from, enum vfm_state to, uint64_t ns);
+/* False: the arc was not taken. */
+bool latency_of(const struct check *check, enum vfm_state from, enum vfm_state to,
+		struct latency_summary *out);
+void check_print_latency(FILE *out, const struct check *check);
+struct json_object *check_latency_json(const struct check *check);
 
 /* ---- helpers.c ---- */
 

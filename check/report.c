@@ -98,6 +98,7 @@ struct json_object *check_to_json(const struct check_run *run, const char *devic
 	for (unsigned i = 0; i < run->count; i++)
 		json_object_array_add(list, result_json(&run->results[i]));
 	json_object_object_add(o, "rules", list);
+	json_object_object_add(o, "arcs", check_latency_json(&run->check));
 	return o;
 }
 

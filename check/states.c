@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "check/check.h"
 #include "fsm/fsm.h"
 
@@ -15,15 +16,28 @@ static bool is_allowed(const struct check *check, enum vfm_state from, enum vfm_
 	return !fsm_path(from, to, check->caps, path, &len) && len;
 }
 
+/* One arc, and not a way of several? */
+static bool is_arc(const struct check *check, enum vfm_state from, enum vfm_state to)
+{
+	enum vfm_state path[FSM_PATH_MAX];
+	unsigned len;
+
+	return !fsm_path(from, to, check->caps, path, &len) && len == 1;
+}
+
 static enum check_verdict try_allowed(struct check *check, enum vfm_state from, enum vfm_state to)
 {
 	char text[24];
+	uint64_t start;
 	uint32_t now;
 	int ret = check_go(check->port, from);
 
 	if (ret)
 		return check_fail(check, "RUNNING -> %s: %s", vfm_state_name(from), strerror(-ret));
+	start = clock_ns();
 	ret = port_set_state(check->port, to);
+	if (!ret && is_arc(check, from, to))
+		latency_add(check, from, to, clock_ns() - start);
 	if (ret)
 		return check_fail(check, "%s -> %s: %s", vfm_state_name(from), vfm_state_name(to),
 				  strerror(-ret));

@@ -20,7 +20,7 @@
 #define COMMAND "check"
 
 struct chosen {
-	bool list, yes, quiet;
+	bool list, yes, quiet, latency;
 	struct option_list only, skip;
 	uint32_t stress_s;
 	const char *seed;
@@ -41,6 +41,8 @@ static const struct option_row rows[] = {
 	 NULL},
 	{"yes", 'y', OPTION_FLAG, AT(yes), 0, 0, NULL,
 	 "do not ask: the device's state may be lost", NULL},
+	{"latency", 0, OPTION_FLAG, AT(latency), 0, 0, NULL,
+	 "at the end, a table of what each arc took", NULL},
 	{"json", 0, OPTION_TEXT, AT(json), 0, 0, "FILE", "write a report, - for standard output",
 	 NULL},
 	{"junit", 0, OPTION_TEXT, AT(junit), 0, 0, "FILE", "the same in JUnit's XML", NULL},
@@ -264,6 +266,8 @@ static int work_on(struct work *work)
 		return complain_of(COMMAND, CLI_EXIT_USAGE, "%s: %s", work->chosen.device[0], why);
 	if (work->out)
 		check_print_summary(work->out, &work->run);
+	if (work->out && work->chosen.latency)
+		check_print_latency(work->out, &work->run.check);
 	if (work->chosen.json)
 		status = write_json(work);
 	if (!status && work->chosen.junit)

@@ -262,6 +262,29 @@ static void stress_goes_round(void **state)
 	json_object_put(report);
 }
 
+static void arcs_are_timed(void **state)
+{
+	struct json_object *report, *arcs, *o;
+	bool slow = false;
+
+	start_sim(0, "--arc-latency=RUNNING_P2P:STOP=20");
+	start_sim(1, "");
+	report = check("--only=state-allowed --latency");
+	arcs = field_find(report, "arcs");
+	assert_true(json_object_array_length(arcs) >= 12);
+	for (size_t i = 0; i < json_object_array_length(arcs); i++) {
+		o = json_object_array_get_idx(arcs, i);
+		assert_true(field_u64(o, "count", 0) > 0);
+		assert_true(field_u64(o, "p50_ns", 0) <= field_u64(o, "max_ns", 0));
+		if (!strcmp(field_text(o, "from", ""), "RUNNING_P2P") &&
+		    !strcmp(field_text(o, "to", ""), "STOP"))
+			slow = field_u64(o, "p50_ns", 0) >= 20 * NS_PER_MSEC;
+	}
+	assert_true(slow);
+	assert_non_null(strstr(run.output, "p95 ms"));
+	json_object_put(report);
+}
+
 static void junit_is_written(void **state)
 {
 	char path[128], text[4096];
@@ -295,6 +318,7 @@ int main(void)
 						stop_all),
 		cmocka_unit_test_setup_teardown(rules_can_be_chosen, make_dir, stop_all),
 		cmocka_unit_test_setup_teardown(stress_goes_round, make_dir, stop_all),
+		cmocka_unit_test_setup_teardown(arcs_are_timed, make_dir, stop_all),
 		cmocka_unit_test_setup_teardown(junit_is_written, make_dir, stop_all),
 	};
 

@@ -74,6 +74,7 @@ static const struct {
 	{"check x/y", "--seed", {"", "-1", "x", "1x", "18446744073709551616"}},
 	{"check x/y", "--json", {"", "/nowhere/at/all", "/tmp"}},
 	{"check x/y", "--junit", {"", "/nowhere/at/all", "/tmp"}},
+	{"check x/y", "--latency", {"1"}},
 	{"check x/y", "--yes", {"1"}},
 	{"check x/y", "--list", {"1"}},
 	{"check x/y", "--quiet", {"1"}},

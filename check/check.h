@@ -203,6 +203,9 @@ int check_save(struct port *port, struct stream *stream);
  * where: @refused (may be NULL) is true if it is the stream that was not taken. */
 int check_load_stream(struct port *port, const struct stream *stream, size_t step, bool *refused);
 
+/* load.c: the rule of two devices. */
+enum check_verdict check_load_both_ways(struct check *check);
+
 /* A step of a sequence that the seed begins. */
 uint64_t check_random(uint64_t *state);
 

@@ -276,7 +276,7 @@ static enum check_verdict carry(struct check *check, struct port *from, struct p
 }
 
 /* Judged only of devices that take their own state. */
-static enum check_verdict both_ways(struct check *check)
+enum check_verdict check_load_both_ways(struct check *check)
 {
 	enum check_verdict verdict = own(check);
 
@@ -290,10 +290,3 @@ static enum check_verdict both_ways(struct check *check)
 		return check_unjudged(check, "PEER cannot be reset");
 	return verdict ? verdict : carry(check, check->peer, check->port, "PEER's state in it");
 }
-
-static const struct check_rule several_rules[] = {
-	{"peer-load", "A device takes the state of another of its kind, both ways, and runs with it.",
-	 CHECK_MUST, NEEDS_PEER, DOES_WIPE, both_ways},
-};
-
-const struct check_family check_several = {"several", several_rules, ARRAY_SIZE(several_rules)};

@@ -183,7 +183,8 @@ bool sim_needs_ticks(const struct sim *sim)
 	bool ring = regs->control & SIM_CONTROL_DMA && regs->dma_rate;
 	bool p2p = regs->p2p_target && regs->p2p_rate;
 
-	return (sim_does_dma(sim) && (ring || p2p)) || (sim_runs(sim) && sim->opts.dirty_rate) ||
+	return (sim_does_dma(sim) && ring) || (sim_does_p2p(sim) && p2p) ||
+	       (sim_runs(sim) && sim->opts.dirty_rate) ||
 	       (sim->save.open && sim->who->ask_period_ms) || fault_needs_ticks(sim);
 }
 

@@ -176,6 +176,7 @@ struct sim {
 /* core.c */
 bool sim_runs(const struct sim *sim);     /* the internal memory may change */
 bool sim_does_dma(const struct sim *sim); /* and the ring may be written */
+bool sim_does_p2p(const struct sim *sim); /* and peers */
 void sim_count_stream(struct sim *sim, uint64_t bytes);
 bool sim_in_session(const struct sim *sim);
 int sim_no_session(const struct sim *sim); /* -errno for who reads or writes without one */

@@ -25,6 +25,11 @@ bool sim_does_dma(const struct sim *sim)
 	return HOOK(sim, does_dma) ? sim->opts.mutant->does_dma(sim) : core_does_dma(sim);
 }
 
+bool sim_does_p2p(const struct sim *sim)
+{
+	return HOOK(sim, does_p2p) ? sim->opts.mutant->does_p2p(sim) : core_does_dma(sim);
+}
+
 int64_t sim_mig_read(struct sim *sim, size_t max, struct iovec *iov, int *count)
 {
 	return HOOK(sim, read) ? sim->opts.mutant->read(sim, max, iov, count)

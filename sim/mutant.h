@@ -16,6 +16,7 @@ struct sim_mutant {
 	int (*set_state)(struct sim *sim, uint32_t state);
 	void (*reset)(struct sim *sim);
 	bool (*does_dma)(const struct sim *sim);
+	bool (*does_p2p)(const struct sim *sim);
 	int64_t (*read)(struct sim *sim, size_t max, struct iovec *iov, int *count);
 	int (*begin_write)(struct sim *sim);
 	int (*finish)(struct sim *sim); /* what was loaded */

@@ -561,6 +561,7 @@ static const struct sim_mutant mutants[] = {
 	{.name = "quiet-stop", .does_dma = writes_in_stop},
 	{.name = "quiet-p2p", .does_dma = writes_in_p2p},
 	{.name = "peer-load", .finish = takes_only_its_own},
+	{.name = "peer-quiet", .does_p2p = writes_in_p2p},
 };
 
 const struct sim_mutant *sim_mutant_find(const char *name)

@@ -144,7 +144,7 @@ void p2p_tick(struct sim *sim, uint64_t ns)
 	uint64_t writes;
 
 	p2p_look(sim);
-	if (!sim_does_dma(sim) || !sim->regs.p2p_target)
+	if (!sim_does_p2p(sim) || !sim->regs.p2p_target)
 		return;
 	writes = sim_due(&sim->p2p_credit, sim->regs.p2p_rate, ns, 1, TICK_WRITES_MAX);
 	while (writes-- && send_one(sim))

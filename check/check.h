@@ -4,7 +4,8 @@
  *
  *	table.c     all rules                      run.c     one rule after the other
  *	helpers.c   what rules have in common      report.c  what came of it
- *	port*.c     the device, raw                the rest  a family of rules each
+ *	port*.c     the device, raw                latency.c how long arcs took
+ *	the rest    a family of rules each
  *
  * A rule is a function that begins with a device in RUNNING with no data session, and may leave it
  * anywhere: the runner brings it back. A rule tells one of four things: it is kept, it is broken,
@@ -138,8 +139,6 @@ int check_run(struct check_run *run, const struct check_choice *choice,
 
 /* ---- report.c ---- */
 
-const char *check_severity_name(enum check_severity severity);
-const char *check_verdict_name(enum check_verdict verdict);
 void check_print_result(FILE *out, const struct check_result *result);
 void check_print_summary(FILE *out, const struct check_run *run);
 void check_print_list(FILE *out);

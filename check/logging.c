@@ -379,7 +379,7 @@ static const struct check_rule rules[] = {
 	 overlapping},
 	{"log-unaligned", "Ranges that are not of whole pages are refused.", CHECK_SHOULD,
 	 NEEDS_LOGGING, DOES_LOOK, unaligned},
-	{"log-page-size", "A page size that is no power of two is refused.", CHECK_SHOULD,
+	{"log-page-size", "A page size that is no power of two is refused.", CHECK_NOTE,
 	 NEEDS_LOGGING, DOES_LOOK, page_size},
 	{"log-off", "A report is refused while logging is off.", CHECK_MUST, NEEDS_LOGGING,
 	 DOES_LOOK, report_off},

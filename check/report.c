@@ -11,16 +11,6 @@ static const char *const verdicts[] = {"pass", "fail", "not-applicable", "not-ju
 static const char *const shown[] = {"ok", "FAILED", "-", "unclear"};
 static const char *const does[] = {"looks", "moves", "wipes"};
 
-const char *check_severity_name(enum check_severity severity)
-{
-	return severities[severity];
-}
-
-const char *check_verdict_name(enum check_verdict verdict)
-{
-	return verdicts[verdict];
-}
-
 /* ---- text ---- */
 
 void check_print_result(FILE *out, const struct check_result *result)

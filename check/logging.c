@@ -381,7 +381,7 @@ static const struct check_rule rules[] = {
 	 NEEDS_LOGGING, DOES_LOOK, unaligned},
 	{"log-page-size", "A page size that is no power of two is refused.", CHECK_NOTE,
 	 NEEDS_LOGGING, DOES_LOOK, page_size},
-	{"log-off", "A report is refused while logging is off.", CHECK_MUST, NEEDS_LOGGING,
+	{"log-off", "A report is refused while logging is off.", CHECK_SHOULD, NEEDS_LOGGING,
 	 DOES_LOOK, report_off},
 	{"log-truth", "Every page that the device wrote is in the log.", CHECK_MUST,
 	 NEEDS_LOGGING | NEEDS_WRITER, DOES_WIPE, truth},

@@ -209,7 +209,7 @@ static void print_device(FILE *out, const struct cli_device *d, const struct fac
 
 	fprintf(out, "%s\n", d->text);
 	if (!d->device) {
-		print_row(out, "cannot be opened", d->why);
+		print_row(out, "cannot be opened:", d->why);
 		return;
 	}
 	print_row(out, "backend", facts->identity.backend);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The program vfio-migrate: finds the subcommand and hands over. */
 #include <argp.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/compiler.h"
 #include "commands.h"
@@ -88,10 +91,20 @@ static int help(int argc, char **argv)
 	return CLI_EXIT_OK;
 }
 
+/* What was said has to arrive, whichever way the program ends: a full disk is no success. */
+static void close_output(void)
+{
+	if (!ferror(stdout) && !fflush(stdout))
+		return;
+	fprintf(stderr, "vfio-migrate: writing standard output: %s\n", strerror(errno));
+	_exit(CLI_EXIT_FAILED);
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *command;
 
+	atexit(close_output);
 	if (argc < 2) {
 		print_help(stderr);
 		return CLI_EXIT_USAGE;

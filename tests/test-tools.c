@@ -295,6 +295,15 @@ static void other_things_are_refused(void **state)
 	expect(0, "compat @/sim0 @/sim0");
 }
 
+static void what_was_said_has_to_arrive(void **state)
+{
+	start_sim(0, NULL);
+	sh(0, "$VFIO_MIGRATE info sim0 >out");
+	sh(1, "$VFIO_MIGRATE info sim0 >/dev/full");
+	sh(1, "$VFIO_MIGRATE --help >/dev/full");
+	sh(1, "$VFIO_MIGRATE sim --help >/dev/full");
+}
+
 /* ---- send, recv ---- */
 
 static struct process receiver;
@@ -452,6 +461,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(info_tells_all_there_is),
 		TEST(info_knows_what_is_not_known),
+		TEST(what_was_said_has_to_arrive),
 		TEST(info_says_why_nothing_opens),
 		TEST(blockers_judge_together),
 		TEST(a_state_goes_from_one_to_another),

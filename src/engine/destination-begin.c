@@ -229,7 +229,7 @@ static int judge(struct session *s, struct wire_describe *d, struct wire_answer 
 		return r;
 	destination_compare(s, d, answer);
 	for (unsigned i = 0; i < MIN(answer->count, WIRE_REASONS_MAX); i++)
-		session_log(s, VFM_LOG_ERROR, "the source's VM does not fit: %s",
+		session_log(s, VFM_LOG_ERROR, "the source does not fit: %s",
 			    answer->reasons[i]);
 	send_answer(s, answer);
 	return answer->count ? -EINVAL : 0;

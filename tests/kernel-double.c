@@ -676,6 +676,10 @@ static ssize_t kd_write(const struct vfio_sys *sys, int fd, const void *buf, siz
 		return -EBADF;
 	if (session->dead)
 		return -ENODEV;
+	if (kd->write_again) {
+		kd->write_again--;
+		return -EAGAIN;
+	}
 	ret = sim_mig_begin_write(kd->sim);
 	while (!ret && done < most) {
 		ret = sim_mig_space(kd->sim, &where, &room);
@@ -727,7 +731,7 @@ static int kd_poll(const struct vfio_sys *sys, struct pollfd *fds, unsigned coun
 
 	__atomic_fetch_add(&kd->polls, 1, __ATOMIC_RELAXED);
 	for (unsigned i = 1; i < count; i++) {
-		fds[i].revents = kd->has_poll && kd->again ? 0 : fds[i].events;
+		fds[i].revents = kd->has_poll && (kd->again || kd->write_again) ? 0 : fds[i].events;
 		ret += fds[i].revents != 0;
 	}
 	if (ret || !timeout_ms)

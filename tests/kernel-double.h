@@ -81,6 +81,7 @@ struct kernel_double {
 
 	/* What happens. */
 	unsigned again;          /* so many reads say EAGAIN */
+	unsigned write_again;    /* so many writes, likewise */
 	unsigned eintr_at;       /* the read or write with this number is interrupted; 0: none */
 	unsigned write_max, read_max; /* bytes of a call; 0: all */
 	bool accepts_after_error; /* RESUMING is left without the check, as mtty does */

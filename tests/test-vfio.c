@@ -217,6 +217,28 @@ static void rule_02_poll_is_paired_with_a_timer(void **state)
 	pair_down(&p);
 }
 
+/* A driver without poll that takes nothing now costs the timer, and not a processor. */
+static void a_full_driver(const char *driver)
+{
+	struct pair p;
+
+	pair_up(&p, driver, NULL);
+	save(&p);
+	go(p.destination, VFM_STATE_RESUMING);
+	p.to.write_again = 4;
+	assert_int_equal(load(p.destination, &p.stream, p.stream.size), 0);
+	assert_int_equal(p.to.write_again, 0);
+	assert_true(p.to.silent_polls >= 3); /* the first was believed */
+	go(p.destination, VFM_STATE_STOP);
+	assert_same(&p);
+	pair_down(&p);
+}
+
+static void rule_02_a_write_waits_too(void **state)
+{
+	for_all(a_full_driver);
+}
+
 static void rule_03_a_query_makes_the_next_data(void **state)
 {
 	static const char *const asked[] = {"mlx5", "virtio"};
@@ -1091,6 +1113,7 @@ int main(void)
 		cmocka_unit_test(rule_01_an_empty_read_is_not_the_end),
 		cmocka_unit_test(rule_01_no_message_in_stop_copy_is_an_error),
 		cmocka_unit_test(rule_02_poll_is_paired_with_a_timer),
+		cmocka_unit_test(rule_02_a_write_waits_too),
 		cmocka_unit_test(rule_03_a_query_makes_the_next_data),
 		cmocka_unit_test(rule_04_whole_saves_and_setup_data),
 		cmocka_unit_test(rule_05_precopy_info_in_precopy_alone),

@@ -143,8 +143,9 @@ static int nothing_moved(struct vfio_data *data, int ret, short events)
 	return die(data, ret);
 }
 
-/* Empty, though poll said that it is not: then its word is worth nothing. */
-static void note_empty(struct vfio_data *data)
+/* Nothing to read, or no room to write, though poll said that there is: then its word is worth
+ * nothing. */
+static void note_nothing(struct vfio_data *data)
 {
 	if (data->poll_said)
 		data->poll_lies = true;
@@ -163,7 +164,7 @@ ssize_t vfio_data_read(struct vfio_data *data, void *buf, size_t len, bool last)
 			data->poll_said = false;
 			return got;
 		}
-		note_empty(data);
+		note_nothing(data);
 		if (got == 0 || (got == -ENOMSG && !last))
 			return 0;
 		if (got == -EAGAIN && !last)
@@ -185,7 +186,9 @@ int vfio_data_write(struct vfio_data *data, const void *buf, size_t len)
 		if (put > 0) {
 			done += (size_t)put;
 			data->bytes += (size_t)put;
+			data->poll_said = false;
 		} else {
+			note_nothing(data);
 			ret = put ? nothing_moved(data, (int)put, POLLOUT) : -EIO;
 		}
 	}

@@ -508,6 +508,37 @@ static void rule_10_a_reset_ends_the_session(void **state)
 	for_all(gone_session);
 }
 
+/* Reset behind our back between a read and the next arc: what was read is of another life. */
+static void unseen_reset(const char *driver)
+{
+	static const enum vfm_state next[] = {VFM_STATE_STOP_COPY, VFM_STATE_PRE_COPY_P2P};
+	struct pair p;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(next); i++) {
+		pair_up(&p, driver, NULL);
+		if (has_precopy(p.source) &&
+		    (i == 0 || (p.source->info.mig_flags & VFM_MIG_P2P))) {
+			go(p.source, VFM_STATE_PRE_COPY);
+			drain(p.source, &p.stream);
+			sim_reset(p.from.sim);
+			assert_int_equal(device_transition(p.source, next[i], NULL, NULL, NULL),
+					 -ENODEV);
+			assert_int_equal(p.source->state, sim_state(p.from.sim));
+			assert_int_equal(drain(p.source, &p.stream), -EBADF);
+			go(p.source, VFM_STATE_RUNNING);
+			p.stream.size = 0;
+			save(&p);
+			restore(&p);
+		}
+		pair_down(&p);
+	}
+}
+
+static void rule_10_an_unseen_reset_is_no_other_session(void **state)
+{
+	for_all(unseen_reset);
+}
+
 static void stop_fails(struct sim_options *o)
 {
 	o->fail[VFM_STATE_STOP][VFM_STATE_STOP_COPY] = (struct sim_fail){EIO, 1};
@@ -1125,6 +1156,7 @@ int main(void)
 		cmocka_unit_test(rule_09_cancel_wakes_a_read),
 		cmocka_unit_test(rule_09_a_cancelled_write_is_fatal),
 		cmocka_unit_test(rule_10_a_reset_ends_the_session),
+		cmocka_unit_test(rule_10_an_unseen_reset_is_no_other_session),
 		cmocka_unit_test(rule_11_after_a_failure_ask_then_recover),
 		cmocka_unit_test(rule_12_an_arc_gives_an_fd_or_none),
 		cmocka_unit_test(rule_12_somebody_elses_session_is_none),

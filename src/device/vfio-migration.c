@@ -66,11 +66,24 @@ static int session_of(enum vfm_state state)
 	return is_saving(state) ? 0 : -1;
 }
 
+/* An arc between saving states goes on with its session. A new one means that the device was reset
+ * behind our back and began anew: what was read so far belongs to no state any more. */
+static bool began_anew(const struct vfio_device *d, enum vfm_state to, int fd)
+{
+	return fd >= 0 && d->data.fd >= 0 && !d->data.loading && !d->data.dead &&
+	       is_saving(d->dev.state) && is_saving(to);
+}
+
 /* The device is in @state; @fd: what the arc gave, -1: nothing (rule 12). */
 static int take_session(struct vfio_device *d, enum vfm_state state, int fd)
 {
 	int session = session_of(state);
 
+	if (began_anew(d, state, fd)) {
+		d->sys->close(d->sys, fd);
+		vfio_data_close(&d->data);
+		return -ENODEV;
+	}
 	if (fd >= 0 && session < 0) {
 		d->sys->close(d->sys, fd);
 		fd = -1;

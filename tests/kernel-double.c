@@ -322,7 +322,7 @@ static int region_ioctl(struct kernel_double *kd, struct vfm_uapi_region_info *a
 {
 	if (arg->argsz < sizeof(*arg) || arg->index >= VFM_PCI_NUM_REGIONS)
 		return -EINVAL;
-	arg->argsz = sizeof(*arg);
+	arg->argsz = kd->region_argsz ? kd->region_argsz : sizeof(*arg);
 	arg->size = sim_region_size(kd->sim, arg->index);
 	arg->flags = arg->size ? VFM_REGION_INFO_READ | VFM_REGION_INFO_WRITE : 0;
 	arg->offset = region_offset(arg->index);
@@ -374,7 +374,7 @@ static int device_ioctl(struct kernel_double *kd, unsigned long request, void *a
 	case VFM_IOCTL_DEVICE_GET_REGION_INFO:
 		return region_ioctl(kd, arg);
 	case VFM_IOCTL_DEVICE_GET_INFO:
-		info->flags = VFM_DEVICE_FLAG_PCI | VFM_DEVICE_FLAG_RESET;
+		info->flags = (kd->no_pci ? 0 : VFM_DEVICE_FLAG_PCI) | VFM_DEVICE_FLAG_RESET;
 		info->num_regions = VFM_PCI_NUM_REGIONS;
 		info->num_irqs = VFM_PCI_NUM_IRQS;
 		return 0;

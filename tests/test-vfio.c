@@ -984,6 +984,37 @@ static void nothing_is_needed(void **state)
 	kernel_double_destroy(&kd);
 }
 
+/* Only a PCI device has a config space where PCI devices have it. */
+static void other_devices_have_no_pci_identity(void **state)
+{
+	struct pair p;
+	struct vfm_device *dev;
+
+	pair_up(&p, "mlx5", NULL);
+	assert_int_not_equal(p.source->info.pci_vendor, 0xffff);
+	p.from.no_pci = true;
+	dev = kernel_double_device(&p.from);
+	assert_int_equal(dev->info.pci_vendor, 0xffff);
+	assert_int_equal(dev->info.pci_subsystem, 0xffff);
+	vfm_device_free(dev);
+	pair_down(&p);
+}
+
+/* An answer of any size is read whole, or refused: it says what may be mapped. */
+static void region_info_is_whole(void **state)
+{
+	struct vfm_vfio_region region = {.size = sizeof(region)};
+	struct kernel_double kd;
+
+	kernel_double_init(&kd, "mlx5", NULL);
+	kd.region_argsz = 65536;
+	assert_int_equal(vfio_get_region(&kd.sys, kd.device, 0, &region), 0);
+	assert_true(region.bytes > 0);
+	kd.region_argsz = 65537;
+	assert_int_equal(vfio_get_region(&kd.sys, kd.device, 0, &region), -EPROTO);
+	kernel_double_destroy(&kd);
+}
+
 static void a_missing_reset_is_told(void **state)
 {
 	struct pair p;
@@ -1173,6 +1204,8 @@ int main(void)
 		cmocka_unit_test(rule_19_an_interrupted_call_ends_the_session),
 		cmocka_unit_test(rule_20_probing_changes_nothing),
 		cmocka_unit_test(nothing_is_needed),
+		cmocka_unit_test(other_devices_have_no_pci_identity),
+		cmocka_unit_test(region_info_is_whole),
 		cmocka_unit_test(a_missing_reset_is_told),
 		cmocka_unit_test(the_best_tracker_that_works),
 		cmocka_unit_test(a_driver_without_a_log_takes_the_iommus),

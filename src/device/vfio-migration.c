@@ -238,11 +238,21 @@ static uint16_t config_u16(const unsigned char *config, unsigned at)
 	return (uint16_t)(config[at] | config[at + 1] << 8);
 }
 
+/* Of other devices the region with that number is something else. */
+static bool has_config(struct vfio_device *d)
+{
+	struct vfm_vfio_device device = {.size = sizeof(device)};
+
+	return vfio_get_device(d->sys, d->fds.device, &device) == 0 &&
+	       (device.flags & VFM_DEVICE_FLAG_PCI);
+}
+
 static void read_identity(struct vfio_device *d, struct vfm_device_info *info)
 {
 	unsigned char config[64];
 
-	if (vfio_region_read(d->sys, d->fds.device, VFM_PCI_CONFIG_REGION, 0, config,
+	if (!has_config(d) ||
+	    vfio_region_read(d->sys, d->fds.device, VFM_PCI_CONFIG_REGION, 0, config,
 			     sizeof(config)) < 0)
 		memset(config, 0xff, sizeof(config));
 	info->pci_vendor = config_u16(config, 0x00);

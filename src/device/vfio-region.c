@@ -150,6 +150,8 @@ int vfio_get_region(const struct vfio_sys *sys, int fd, uint32_t index,
 		room = info.argsz;
 		ret = ask_region(sys, fd, index, buf, room, &info);
 	}
+	if (ret >= 0 && info.argsz > room)
+		ret = -EPROTO; /* what it does not tell may be what must not be mapped */
 	if (ret < 0)
 		return ret;
 	region->flags = info.flags;

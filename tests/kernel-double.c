@@ -331,6 +331,8 @@ static int region_ioctl(struct kernel_double *kd, struct vfm_uapi_region_info *a
 
 static int bind_ioctl(struct kernel_double *kd, struct vfm_bind_iommufd *arg)
 {
+	if (kd->bind_errno)
+		return -kd->bind_errno;
 	if (!kd->by_cdev || kd->bound || arg->argsz != sizeof(*arg) || arg->iommufd != kd->iommufd)
 		return -EINVAL;
 	kd->bound = true;
@@ -342,7 +344,17 @@ static int attach_ioctl(struct kernel_double *kd, struct vfm_attach_pt *arg)
 {
 	if (!kd->bound || (arg->pt_id != KD_IOAS && (kd->no_hwpt || arg->pt_id != KD_HWPT)))
 		return -EINVAL;
+	if (kd->attach_errno)
+		return -kd->attach_errno;
 	kd->attached = arg->pt_id;
+	return 0;
+}
+
+static int detach_ioctl(struct kernel_double *kd, const struct vfm_detach_pt *arg)
+{
+	if (!kd->bound || arg->argsz != sizeof(*arg) || arg->flags)
+		return -EINVAL;
+	kd->attached = 0;
 	return 0;
 }
 
@@ -367,6 +379,8 @@ static int device_ioctl(struct kernel_double *kd, unsigned long request, void *a
 	switch (request) {
 	case VFM_IOCTL_DEVICE_ATTACH_PT:
 		return attach_ioctl(kd, arg);
+	case VFM_IOCTL_DEVICE_DETACH_PT:
+		return detach_ioctl(kd, arg);
 	case VFM_IOCTL_DEVICE_FEATURE:
 		return feature_ioctl(kd, arg);
 	case VFM_IOCTL_DEVICE_RESET:
@@ -374,6 +388,8 @@ static int device_ioctl(struct kernel_double *kd, unsigned long request, void *a
 	case VFM_IOCTL_DEVICE_GET_REGION_INFO:
 		return region_ioctl(kd, arg);
 	case VFM_IOCTL_DEVICE_GET_INFO:
+		if (kd->bound && kd->info_errno)
+			return -kd->info_errno;
 		info->flags = (kd->no_pci ? 0 : VFM_DEVICE_FLAG_PCI) | VFM_DEVICE_FLAG_RESET;
 		info->num_regions = VFM_PCI_NUM_REGIONS;
 		info->num_irqs = VFM_PCI_NUM_IRQS;
@@ -558,6 +574,8 @@ static int iommufd_ioctl(struct kernel_double *kd, unsigned long request, void *
 	case VFM_IOCTL_IOMMU_HWPT_GET_DIRTY:
 		return hwpt_dirty_ioctl(kd, arg);
 	case VFM_IOCTL_IOMMU_DESTROY:
+		if (kd->device >= 0 && kd->attached == KD_HWPT)
+			return -EBUSY;
 		kd->hwpts--;
 		return 0;
 	default:
@@ -576,6 +594,7 @@ static int group_ioctl(struct kernel_double *kd, unsigned long request, void *ar
 	case VFM_IOCTL_GROUP_GET_DEVICE_FD:
 		if (strcmp(arg, KD_ADDRESS) || !kd->type1)
 			return -ENODEV;
+		kd->by_cdev = false;
 		kd->device = kd->device < 0 ? new_fd() : kd->device;
 		return kd->device;
 	default:

@@ -75,6 +75,7 @@ struct kernel_double {
 	unsigned ranges_max;     /* 0: what the kernel takes */
 	bool no_pci;             /* it is a platform device, say */
 	uint32_t region_argsz;   /* what region info wants room for; 0: no more than the least */
+	int bind_errno, attach_errno, info_errno; /* these fail so; info: of an attached cdev */
 	bool no_vfio_driver;     /* the device is bound to something else */
 	bool no_cdev, no_iommufd_node, no_hwpt, no_container_cap;
 	int group_errno;         /* opening the group fails so */

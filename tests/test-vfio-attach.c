@@ -141,6 +141,34 @@ static void without_iommufd_the_group_is_taken(void **state)
 	assert_closed(&kd);
 }
 
+/* The first device does not come by cdev, the next one has none: the memory is all in one place. */
+static void a_space_is_of_one_way(void **state)
+{
+	static char memory[2 * 4096] __attribute__((aligned(4096)));
+	struct vfm_vfio_space *space;
+	struct vfm_vfio *vfio;
+	struct kernel_double kd;
+
+	closed_double(&kd);
+	kd.bind_errno = EBUSY;
+	assert_int_equal(vfio_space_new(&kd.sys, VFM_VFIO_ANY, &space), 0);
+	assert_int_equal(vfm_vfio_space_unmap(space, 0x1000, 0x1000), -ENOENT);
+	assert_int_equal(vfm_vfio_space_map(space, 0x1000, 0x1000, memory), 0);
+	assert_int_equal(vfio_open(space, KD_ADDRESS, &vfio, NULL, 0), -EBUSY);
+	assert_int_equal(kd.iommufd, -1);
+	kd.bind_errno = 0;
+	kd.no_cdev = true;
+	assert_int_equal(vfio_open(space, KD_ADDRESS, &vfio, NULL, 0), 0);
+	assert_int_equal(vfm_vfio_space_way(space), VFM_VFIO_GROUP);
+	assert_int_equal(kd.map_count, 1);
+	assert_int_equal(vfm_vfio_space_map(space, 0x4000, 0x1000, memory + 4096), 0);
+	assert_int_equal(kd.map_count, 2);
+	vfm_vfio_close(vfio);
+	assert_int_equal(kd.map_count, 0); /* all of it was the container's */
+	vfm_vfio_space_free(space);
+	assert_closed(&kd);
+}
+
 static void what_is_wrong_is_told(void **state)
 {
 	char why[VFM_VFIO_WHY_MAX];
@@ -151,6 +179,10 @@ static void what_is_wrong_is_told(void **state)
 	assert_int_equal(try_open(&kd, VFM_VFIO_ANY, "eth0", why), -EINVAL);
 	assert_int_equal(try_open(&kd, VFM_VFIO_ANY, "fd:x", why), -EINVAL);
 	assert_int_equal(try_open(&kd, VFM_VFIO_ANY, "fd:12345", why), -EBADF);
+	kd.bind_errno = EINVAL;
+	assert_int_equal(try_open(&kd, VFM_VFIO_CDEV, KD_ADDRESS, why), -EINVAL);
+	assert_non_null(strstr(why, "somebody else"));
+	kd.bind_errno = 0;
 	kd.group_errno = EBUSY;
 	assert_int_equal(try_open(&kd, VFM_VFIO_GROUP, KD_ADDRESS, why), -EBUSY);
 	assert_non_null(strstr(why, "another process"));
@@ -193,6 +225,38 @@ static void an_fd_is_taken_over(void **state)
 		 kd.sys.open(&kd.sys, "/dev/vfio/devices/vfio3", 0));
 	assert_int_equal(try_open(&kd, VFM_VFIO_GROUP, address, why), -EINVAL);
 	assert_true(kd.device >= 0);
+	kd.sys.close(&kd.sys, kd.device);
+	assert_closed(&kd);
+}
+
+/* A failure leaves it as it came, as far as the kernel lets: bound, and at nobody's memory. */
+static void an_fd_that_fails_is_given_back(void **state)
+{
+	char address[16], why[VFM_VFIO_WHY_MAX];
+	struct kernel_double kd;
+
+	closed_double(&kd);
+	kd.info_errno = EIO;
+	snprintf(address, sizeof(address), "fd:%d",
+		 kd.sys.open(&kd.sys, "/dev/vfio/devices/vfio3", 0));
+	assert_int_equal(try_open(&kd, VFM_VFIO_CDEV, address, why), -EIO);
+	assert_true(kd.device >= 0);
+	assert_int_equal(kd.attached, 0);
+	assert_int_equal(kd.hwpts, 0); /* its page table did not stay behind */
+	assert_non_null(strstr(why, "stays bound"));
+	kd.sys.close(&kd.sys, kd.device);
+	kd.info_errno = 0;
+	kd.attach_errno = ENOSPC;
+	snprintf(address, sizeof(address), "fd:%d",
+		 kd.sys.open(&kd.sys, "/dev/vfio/devices/vfio3", 0));
+	assert_int_equal(try_open(&kd, VFM_VFIO_CDEV, address, why), -ENOSPC);
+	assert_non_null(strstr(why, "stays bound"));
+	kd.sys.close(&kd.sys, kd.device);
+	kd.bind_errno = EINVAL;
+	snprintf(address, sizeof(address), "fd:%d",
+		 kd.sys.open(&kd.sys, "/dev/vfio/devices/vfio3", 0));
+	assert_int_equal(try_open(&kd, VFM_VFIO_CDEV, address, why), -EINVAL);
+	assert_null(strstr(why, "stays bound"));
 	kd.sys.close(&kd.sys, kd.device);
 	assert_closed(&kd);
 }
@@ -400,8 +464,10 @@ int main(void)
 		cmocka_unit_test(by_group_and_container),
 		cmocka_unit_test(by_cdev_and_iommufd),
 		cmocka_unit_test(without_iommufd_the_group_is_taken),
+		cmocka_unit_test(a_space_is_of_one_way),
 		cmocka_unit_test(what_is_wrong_is_told),
 		cmocka_unit_test(an_fd_is_taken_over),
+		cmocka_unit_test(an_fd_that_fails_is_given_back),
 		cmocka_unit_test(the_engine_moves_every_driver),
 		cmocka_unit_test(a_log_without_reports_is_no_obstacle),
 		cmocka_unit_test(a_lost_log_loses_no_page),

@@ -44,6 +44,7 @@ typedef uint64_t vfm_aligned_u64 __attribute__((aligned(8)));
 #define VFM_IOCTL_DEVICE_FEATURE         VFM_VFIO_IO(17u)
 #define VFM_IOCTL_DEVICE_BIND_IOMMUFD    VFM_VFIO_IO(18u)
 #define VFM_IOCTL_DEVICE_ATTACH_PT       VFM_VFIO_IO(19u)
+#define VFM_IOCTL_DEVICE_DETACH_PT       VFM_VFIO_IO(20u)
 #define VFM_IOCTL_MIG_GET_PRECOPY_INFO   VFM_VFIO_IO(21u)
 
 /* Of a container; the numbers are used by devices for other things. */
@@ -273,6 +274,13 @@ struct vfm_attach_pt {
 	uint32_t pt_id; /**< an IOAS or a page table; out: the page table that is used */
 };
 VFM_UAPI_SIZE(struct vfm_attach_pt, 12);
+
+/** Of VFM_IOCTL_DEVICE_DETACH_PT. */
+struct vfm_detach_pt {
+	uint32_t argsz;
+	uint32_t flags; /**< 0 */
+};
+VFM_UAPI_SIZE(struct vfm_detach_pt, 8);
 
 /** Of VFM_IOCTL_IOMMU_DESTROY. */
 struct vfm_iommu_destroy {

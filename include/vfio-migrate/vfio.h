@@ -83,7 +83,8 @@ int vfm_vfio_find(const char *address, struct vfm_vfio_place *place, char *why, 
 /**
  * Open a device and attach it to @space, which it borrows. @address: as for vfm_vfio_find, or fd:N, an
  * open device fd that is taken over on success: of a group way it has to be attached already,
- * a cdev fd is bound to the space unless it is bound. @why (may be NULL) tells the reason of a
+ * a cdev fd is bound to the space unless it is bound. After a failure it is the caller's, detached
+ * from the space; one that was bound stays bound, which @why tells: it can only be closed. @why (may be NULL) tells the reason of a
  * failure in one line, with what would help. Also EBUSY: in use; EPERM: its group is not viable;
  * EACCES.
  */

@@ -42,8 +42,7 @@ static int open_by_cdev(struct vfm_vfio *vfio, char *why, size_t why_size)
 	if (vfio->fd < 0)
 		return vfio_why(why, why_size, vfio->fd, "%s: %s", vfio->place.node,
 				strerror(-vfio->fd));
-	vfio->attached = true;
-	return vfio_space_attach(vfio->space, vfio->fd, &vfio->hwpt, why, why_size);
+	return vfio_space_attach(vfio, why, why_size);
 }
 
 /* A new space: the better way that is there. */
@@ -72,8 +71,7 @@ static int take_fd_number(struct vfm_vfio *vfio, const char *number, char *why, 
 	vfio->fd = (int)fd;
 	ret = vfio_get_device(vfio->sys, vfio->fd, &device);
 	if (ret == -EINVAL && vfio->space->way != VFM_VFIO_GROUP) {
-		vfio->attached = true;
-		ret = vfio_space_attach(vfio->space, vfio->fd, &vfio->hwpt, why, why_size);
+		ret = vfio_space_attach(vfio, why, why_size);
 	} else if (ret < 0) {
 		vfio_why(why, why_size, ret, "fd:%ld is no attached VFIO device: %s", fd,
 			 strerror(-ret));
@@ -113,6 +111,18 @@ VFM_API void vfm_vfio_close(struct vfm_vfio *vfio)
 	free(vfio);
 }
 
+/* An fd whose opening failed is the caller's still. */
+static void give_back(struct vfm_vfio *vfio, char *why, size_t why_size)
+{
+	size_t used = why ? strnlen(why, why_size) : 0;
+
+	vfio_space_leave(vfio);
+	if (vfio->bound && used < why_size)
+		snprintf(why + used, why_size - used, "; %s stays bound, and cannot be taken again: "
+			 "close it", vfio->place.address);
+	vfio->fd = -1;
+}
+
 int vfio_open(struct vfm_vfio_space *space, const char *address, struct vfm_vfio **vfio, char *why,
 	      size_t why_size)
 {
@@ -138,7 +148,7 @@ int vfio_open(struct vfm_vfio_space *space, const char *address, struct vfm_vfio
 		return 0;
 	}
 	if (!strncmp(address, "fd:", 3))
-		made->fd = -1; /* the caller's still */
+		give_back(made, why, why_size);
 	vfm_vfio_close(made);
 	return ret;
 }

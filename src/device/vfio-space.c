@@ -197,10 +197,13 @@ VFM_API int vfm_vfio_space_map(struct vfm_vfio_space *space, uint64_t iova, uint
 VFM_API int vfm_vfio_space_unmap(struct vfm_vfio_space *space, uint64_t iova, uint64_t size)
 {
 	unsigned place = find_place(space, iova);
-	struct vfio_map *map = &space->maps[place];
+	struct vfio_map *map;
 	int ret = 0;
 
-	if (place == space->map_count || map->iova != iova || map->size != size)
+	if (place == space->map_count)
+		return -ENOENT;
+	map = &space->maps[place];
+	if (map->iova != iova || map->size != size)
 		return -ENOENT;
 	if (kernel_takes_maps(space))
 		ret = kernel_unmap(space, map);
@@ -439,25 +442,63 @@ static uint32_t attach_tracked(struct vfm_vfio_space *space, int fd, uint32_t de
 	return hwpt;
 }
 
-int vfio_space_attach(struct vfm_vfio_space *space, int fd, uint32_t *hwpt, char *why,
-		      size_t why_size)
+static int bind(struct vfm_vfio *vfio, uint32_t *devid, char *why, size_t why_size)
 {
-	struct vfm_bind_iommufd bind = {.argsz = sizeof(bind)};
+	struct vfm_bind_iommufd bind = {.argsz = sizeof(bind), .iommufd = vfio->space->iommufd};
+	int ret = kernel_ioctl(vfio->space, vfio->fd, VFM_IOCTL_DEVICE_BIND_IOMMUFD, &bind);
+
+	/* A device can be opened often, and bound once. */
+	if (ret < 0)
+		return vfio_why(why, why_size, ret, "it does not bind to the iommufd: %s%s",
+				strerror(-ret),
+				ret == -EINVAL ? ": somebody else may have it open" : "");
+	vfio->bound = true;
+	*devid = bind.out_devid;
+	return 0;
+}
+
+static int bind_and_attach(struct vfm_vfio *vfio, char *why, size_t why_size)
+{
+	struct vfm_vfio_space *space = vfio->space;
+	uint32_t devid = 0;
+	int ret = bind(vfio, &devid, why, why_size);
+
+	if (ret < 0)
+		return ret;
+	vfio->hwpt = attach_tracked(space, vfio->fd, devid);
+	if (!vfio->hwpt)
+		ret = attach(space, vfio->fd, space->ioas);
+	if (ret < 0)
+		return vfio_why(why, why_size, ret, "it does not attach to the memory: %s",
+				strerror(-ret));
+	vfio->attached = true;
+	return 0;
+}
+
+/* An iommufd that no device came to is closed again: the next device may come by its group, and
+ * a space is of one way. */
+int vfio_space_attach(struct vfm_vfio *vfio, char *why, size_t why_size)
+{
+	struct vfm_vfio_space *space = vfio->space;
+	bool first = space->iommufd < 0;
 	int ret = open_iommufd(space, why, why_size);
 
 	if (ret < 0)
 		return ret;
-	bind.iommufd = space->iommufd;
-	ret = kernel_ioctl(space, fd, VFM_IOCTL_DEVICE_BIND_IOMMUFD, &bind);
-	if (ret < 0)
-		return vfio_why(why, why_size, ret, "it does not bind to the iommufd: %s",
-				strerror(-ret));
-	*hwpt = attach_tracked(space, fd, bind.out_devid);
-	if (!*hwpt)
-		ret = attach(space, fd, space->ioas);
-	if (ret < 0)
-		return vfio_why(why, why_size, ret, "it does not attach to the memory: %s",
-				strerror(-ret));
-	space->way = VFM_VFIO_CDEV;
-	return 0;
+	ret = bind_and_attach(vfio, why, why_size);
+	if (!ret) {
+		space->way = VFM_VFIO_CDEV;
+	} else if (first) {
+		space->sys->close(space->sys, space->iommufd);
+		space->iommufd = -1;
+	}
+	return ret;
+}
+
+void vfio_space_leave(struct vfm_vfio *vfio)
+{
+	struct vfm_detach_pt arg = {.argsz = sizeof(arg)};
+
+	if (vfio->attached)
+		kernel_ioctl(vfio->space, vfio->fd, VFM_IOCTL_DEVICE_DETACH_PT, &arg);
 }

@@ -42,7 +42,7 @@ struct vfm_vfio_space {
 	unsigned map_room;
 	int container;             /* -1: not open */
 	struct vfio_group *groups;
-	int iommufd;               /* -1: not open */
+	int iommufd;               /* -1: not open; open: a device was attached by it */
 	uint32_t ioas;
 	uint32_t hwpt;             /* page table with dirty tracking that devices share, 0: none */
 	unsigned hwpt_users;
@@ -56,11 +56,12 @@ int vfio_space_get_group(struct vfm_vfio_space *space, int number, struct vfio_g
 			 char *why, size_t why_size);
 void vfio_space_put_group(struct vfm_vfio_space *space, struct vfio_group *group);
 
-/* Bind the cdev @fd and attach it. @hwpt: its page table with dirty tracking, to be given back by
- * detach; 0: the IOMMU has none. */
-int vfio_space_attach(struct vfm_vfio_space *space, int fd, uint32_t *hwpt, char *why,
-		      size_t why_size);
+/* Bind the cdev vfio->fd and attach it; sets vfio->bound, attached and hwpt. */
+int vfio_space_attach(struct vfm_vfio *vfio, char *why, size_t why_size);
+/* Give its page table back. After its fd was closed, or vfio_space_leave. */
 void vfio_space_detach(struct vfm_vfio_space *space, uint32_t hwpt);
+/* Let an fd that stays open no longer reach the memory. It stays bound: nothing undoes that. */
+void vfio_space_leave(struct vfm_vfio *vfio);
 
 /* ---- vfio-find.c ---- */
 
@@ -82,9 +83,10 @@ struct vfm_vfio {
 	const struct vfio_sys *sys;
 	struct vfm_vfio_space *space;
 	struct vfio_group *group; /* NULL: not by group */
-	bool attached;            /* through the space's iommufd */
+	bool bound;               /* to the space's iommufd, by us */
+	bool attached;            /* and to its memory */
 	int fd;
-	uint32_t hwpt;            /* with dirty tracking, 0: none */
+	uint32_t hwpt;            /* page table with dirty tracking, 0: none */
 	struct vfm_vfio_place place;
 	struct vfio_extent extents[VFM_VFIO_REGIONS_MAX]; /* as of opening */
 };

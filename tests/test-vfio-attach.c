@@ -261,6 +261,31 @@ static void an_fd_that_fails_is_given_back(void **state)
 	assert_closed(&kd);
 }
 
+static void whose_memory_a_device_reaches_is_told(void **state)
+{
+	struct vfm_vfio_space *space;
+	struct vfm_vfio *vfio;
+	struct kernel_double kd;
+	char address[16];
+
+	kernel_double_init(&kd, "mlx5", NULL); /* its device is open, and attached by nobody's space */
+	snprintf(address, sizeof(address), "fd:%d", kd.device);
+	assert_int_equal(vfio_space_new(&kd.sys, VFM_VFIO_ANY, &space), 0);
+	assert_int_equal(vfio_open(space, address, &vfio, NULL, 0), 0);
+	assert_false(vfm_vfio_in_space(vfio));
+	vfm_vfio_close(vfio);
+	assert_int_equal(vfio_open(space, KD_ADDRESS, &vfio, NULL, 0), 0);
+	assert_true(vfm_vfio_in_space(vfio));
+	vfm_vfio_close(vfio);
+	vfm_vfio_space_free(space);
+	assert_int_equal(vfio_space_new(&kd.sys, VFM_VFIO_GROUP, &space), 0);
+	assert_int_equal(vfio_open(space, KD_ADDRESS, &vfio, NULL, 0), 0);
+	assert_true(vfm_vfio_in_space(vfio));
+	vfm_vfio_close(vfio);
+	vfm_vfio_space_free(space);
+	assert_closed(&kd);
+}
+
 /* ---- moves by the engine ---- */
 
 /* What the devices of a move write to: the source's word in a page of the VM's "high" memory. */
@@ -468,6 +493,7 @@ int main(void)
 		cmocka_unit_test(what_is_wrong_is_told),
 		cmocka_unit_test(an_fd_is_taken_over),
 		cmocka_unit_test(an_fd_that_fails_is_given_back),
+		cmocka_unit_test(whose_memory_a_device_reaches_is_told),
 		cmocka_unit_test(the_engine_moves_every_driver),
 		cmocka_unit_test(a_log_without_reports_is_no_obstacle),
 		cmocka_unit_test(a_lost_log_loses_no_page),

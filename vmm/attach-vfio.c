@@ -29,6 +29,16 @@ static int make_space(struct vmm *vm)
 	return ret;
 }
 
+/* Into the memory that somebody else gave it we cannot map the guest's. */
+static int check_memory(const struct vmm_device *d, const char *address, char *why)
+{
+	if (vfm_vfio_in_space(vfio_of(d)))
+		return 0;
+	snprintf(why, VMM_WHY_MAX, "device %s: %.40s is attached already, to memory that is not the "
+		 "guest's: give an open character device that is not bound", d->name, address);
+	return -EINVAL;
+}
+
 static int vfio_open(struct vmm_device *d, const char *address, char *why)
 {
 	char reason[VFM_VFIO_WHY_MAX] = "";
@@ -40,10 +50,11 @@ static int vfio_open(struct vmm_device *d, const char *address, char *why)
 	if (ret < 0)
 		return attach_blame(d, why, ret, "mapping guest memory");
 	ret = vfm_vfio_open(d->vm->space, address, &vfio, reason, sizeof(reason));
-	if (ret < 0)
-		snprintf(why, VMM_WHY_MAX, "device %s: %.180s", d->name,
-			 reason[0] ? reason : strerror(-ret));
 	d->handle = vfio;
+	if (!ret)
+		return check_memory(d, address, why);
+	snprintf(why, VMM_WHY_MAX, "device %s: %.180s", d->name,
+		 reason[0] ? reason : strerror(-ret));
 	return ret;
 }
 

@@ -95,6 +95,10 @@ int vfm_vfio_open(struct vfm_vfio_space *space, const char *address, struct vfm_
  *  made of it is freed. NULL is fine. */
 void vfm_vfio_close(struct vfm_vfio *vfio);
 
+/** 1: it reaches what is mapped into the space. 0: whoever attached it before it came as fd:N has
+ *  mapped what it reaches. */
+int vfm_vfio_in_space(const struct vfm_vfio *vfio);
+
 /** The device fd, borrowed: to mmap a region with its offset. */
 int vfm_vfio_fd(const struct vfm_vfio *vfio);
 

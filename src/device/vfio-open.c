@@ -159,6 +159,11 @@ VFM_API int vfm_vfio_open(struct vfm_vfio_space *space, const char *address,
 	return vfio_open(space, address, vfio, why, why_size);
 }
 
+VFM_API int vfm_vfio_in_space(const struct vfm_vfio *vfio)
+{
+	return vfio->attached || vfio->group;
+}
+
 VFM_API int vfm_vfio_fd(const struct vfm_vfio *vfio)
 {
 	return vfio->fd;

@@ -187,6 +187,8 @@ static int fake_get_region(struct vmm_device *d, unsigned index, struct attach_r
 		return 0;
 	out->bytes = FAKE_BAR_SIZE;
 	out->flags |= VFM_REGION_INFO_MMAP;
+	if (card_of(d)->read_only)
+		out->flags &= ~(uint32_t)VFM_REGION_INFO_WRITE;
 	out->areas = 1;
 	out->area[0] = (struct vfm_region_sparse_area){0, FAKE_BAR_SIZE};
 	out->fd = fcntl(card_of(d)->bar, F_DUPFD_CLOEXEC, 0);

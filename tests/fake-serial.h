@@ -37,6 +37,7 @@ struct fake_serial {
 	unsigned resets;
 	/* Faults. */
 	int fail_open, fail_config, fail_map;
+	bool read_only;          /* the memory BAR */
 };
 
 /* The cards that VMs are made with: device N's address is "N". */

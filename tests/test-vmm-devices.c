@@ -488,6 +488,32 @@ static void test_command_switches_windows(void **state)
 	vmm_free(vm);
 }
 
+/* Its last bytes would be behind the end of config space. */
+static void test_a_capability_that_does_not_fit_is_none(void **state)
+{
+	struct vmm *vm;
+
+	fake_card[0].config[FAKE_MSI_CAP + 1] = 0xfc;
+	fake_card[0].config[0xfc] = PCI_CAP_MSIX;
+	vm = make_stopped(1, false);
+	assert_int_equal(pci_find_cap(&vm->device[0], PCI_CAP_MSI, PCI_CAP_MSI_SIZE), FAKE_MSI_CAP);
+	assert_int_equal(pci_find_cap(&vm->device[0], PCI_CAP_MSIX, 4), 0xfc);
+	assert_int_equal(pci_find_cap(&vm->device[0], PCI_CAP_MSIX, PCI_CAP_MSIX_SIZE), 0);
+	assert_int_equal(vm->mappings, 1); /* all of the BAR: there is no table */
+	vmm_free(vm);
+}
+
+/* A mapping lets the guest write, too. */
+static void test_a_bar_to_read_is_not_mapped(void **state)
+{
+	struct vmm *vm;
+
+	fake_card[0].read_only = true;
+	vm = make_stopped(1, false);
+	assert_int_equal(vm->mappings, 0);
+	vmm_free(vm);
+}
+
 /* The MSI-X table is not mapped. */
 static void test_maps_what_is_offered(void **state)
 {
@@ -655,6 +681,8 @@ int main(int argc, char **argv)
 		ONCE(test_config_space),
 		ONCE(test_bars),
 		ONCE(test_command_switches_windows),
+		ONCE(test_a_capability_that_does_not_fit_is_none),
+		ONCE(test_a_bar_to_read_is_not_mapped),
 		BOTH(test_maps_what_is_offered),
 		ONCE(test_config_space_moves),
 		BOTH(test_notices_lost_config_space),

@@ -74,14 +74,13 @@ static int place(struct vmm *vm, struct vmm_window *w)
 static void map_part(struct vmm *vm, const struct vmm_window *w, const struct attach_region *r,
 		     uint64_t start, uint64_t end)
 {
-	int access = (r->flags & VFM_REGION_INFO_READ ? PROT_READ : 0) |
-		     (r->flags & VFM_REGION_INFO_WRITE ? PROT_WRITE : 0);
 	struct vmm_mapping m = {.gpa = w->gpa + start, .size = end - start};
 
 	if (start >= end || end > w->size || vm->mappings == VMM_MAPPINGS_MAX ||
 	    (start | end | r->offset) % GUEST_PAGE)
 		return;
-	m.host = mmap(NULL, m.size, access, MAP_SHARED, r->fd, (off_t)(r->offset + start));
+	m.host = mmap(NULL, m.size, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd,
+		      (off_t)(r->offset + start));
 	if (m.host == MAP_FAILED)
 		vmm_log(vm, VFM_LOG_WARN, "device %s: BAR %u cannot be mapped, and is trapped: %s",
 			vm->device[w->device].name, w->bar, strerror(errno));
@@ -92,7 +91,7 @@ static void map_part(struct vmm *vm, const struct vmm_window *w, const struct at
 /* Where the MSI-X table is in @bar; empty: not there. */
 static void find_table(struct vmm_device *d, unsigned bar, uint64_t *start, uint64_t *end)
 {
-	unsigned cap = pci_find_cap(d, PCI_CAP_MSIX);
+	unsigned cap = pci_find_cap(d, PCI_CAP_MSIX, PCI_CAP_MSIX_SIZE);
 	const uint8_t *at = d->pci.shadow + cap;
 	uint32_t table;
 
@@ -140,7 +139,8 @@ static int add_window(struct vmm *vm, unsigned device, unsigned bar, char *why)
 			attach_blame(d, why, ret, "placing its BARs");
 		else
 			vm->window[vm->windows++] = w;
-		if (!ret && r.fd >= 0 && !w.io)
+		/* What the guest can only read, or write, is trapped: a mapping allows both. */
+		if (!ret && r.fd >= 0 && !w.io && (r.flags & ACCESS) == ACCESS)
 			map_areas(vm, &w, &r);
 		if (!ret && bar == 0)
 			vm->params.device[device].bar0 = w.gpa;
@@ -267,9 +267,9 @@ static bool is_in_config(const struct vmm_device *d, unsigned index)
 {
 	switch (index) {
 	case VFM_PCI_MSIX_IRQ:
-		return !d->pci.present || pci_find_cap(d, PCI_CAP_MSIX);
+		return !d->pci.present || pci_find_cap(d, PCI_CAP_MSIX, PCI_CAP_MSIX_SIZE);
 	case VFM_PCI_MSI_IRQ:
-		return pci_find_cap(d, PCI_CAP_MSI);
+		return pci_find_cap(d, PCI_CAP_MSI, PCI_CAP_MSI_SIZE);
 	default:
 		return d->pci.present && d->pci.shadow[PCI_IRQ_PIN];
 	}

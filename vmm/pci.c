@@ -160,7 +160,7 @@ int pci_power_on(struct vmm *vm, unsigned device)
 	return set_command(d, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 }
 
-unsigned pci_find_cap(const struct vmm_device *d, uint8_t id)
+unsigned pci_find_cap(const struct vmm_device *d, uint8_t id, unsigned size)
 {
 	const struct pci_function *f = &d->pci;
 	unsigned at = f->shadow[PCI_CAPABILITIES] & ~3u, n;
@@ -169,7 +169,7 @@ unsigned pci_find_cap(const struct vmm_device *d, uint8_t id)
 		return 0;
 	for (n = 0; at && n < CAPS_MAX; n++, at = f->shadow[at + 1] & ~3u)
 		if (f->shadow[at] == id)
-			return at;
+			return range_within(at, size, PCI_CONFIG_SIZE) ? at : 0;
 	return 0;
 }
 

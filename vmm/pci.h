@@ -40,6 +40,8 @@
 
 #define PCI_CAP_MSI      0x05u
 #define PCI_CAP_MSIX     0x11u
+#define PCI_CAP_MSI_SIZE  10u /* bytes, the least */
+#define PCI_CAP_MSIX_SIZE 12u
 
 /* One device's function. */
 struct pci_function {

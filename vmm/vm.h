@@ -259,8 +259,8 @@ int pci_attach(struct vmm_device *d);
 bool pci_bar_is_io(const struct vmm_device *d, unsigned bar);
 void pci_place_bar(struct vmm_device *d, unsigned bar, uint64_t address, uint64_t size);
 int pci_power_on(struct vmm *vm, unsigned device);
-/* Offset of a capability; 0: it has none such. */
-unsigned pci_find_cap(const struct vmm_device *d, uint8_t id);
+/* Offset of a capability of @size bytes; 0: it has none such, or one that does not fit. */
+unsigned pci_find_cap(const struct vmm_device *d, uint8_t id, unsigned size);
 unsigned pci_devfn(unsigned device);
 /* The pin of the I/O APIC that its INTx is wired to. */
 uint32_t pci_pin(unsigned device);

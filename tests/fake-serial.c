@@ -216,6 +216,8 @@ static int touch(struct vmm_device *d, unsigned region, uint64_t offset, void *d
 	struct fake_serial *card = card_of(d);
 	int ret = 0;
 
+	if (region == VFM_PCI_CONFIG_REGION && card->on_config)
+		card->on_config(card->opaque);
 	pthread_mutex_lock(&card->lock);
 	if (region == VFM_PCI_CONFIG_REGION)
 		ret = access_config(card, offset, data, len, write);

@@ -38,6 +38,9 @@ struct fake_serial {
 	/* Faults. */
 	int fail_open, fail_config, fail_map;
 	bool read_only;          /* the memory BAR */
+	/* Called before each access to config space, without the card's lock. */
+	void (*on_config)(void *opaque);
+	void *opaque;
 };
 
 /* The cards that VMs are made with: device N's address is "N". */

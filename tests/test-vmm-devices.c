@@ -488,6 +488,39 @@ static void test_command_switches_windows(void **state)
 	vmm_free(vm);
 }
 
+struct look {
+	struct vmm *vm;
+	unsigned calls, locked;
+};
+
+static void look_at_lock(void *opaque)
+{
+	struct look *look = opaque;
+	int ret = pthread_mutex_trylock(&look->vm->pci_lock);
+
+	look->calls++;
+	look->locked += ret != 0;
+	if (!ret)
+		pthread_mutex_unlock(&look->vm->pci_lock);
+}
+
+/* A device that takes its time holds up nobody's access to another one. */
+static void test_no_lock_over_config_space(void **state)
+{
+	struct look look = {.vm = make_stopped(1, false)};
+	unsigned devfn = pci_devfn(0);
+
+	fake_card[0].opaque = &look;
+	fake_card[0].on_config = look_at_lock;
+	assert_int_equal(config_read(look.vm, devfn, PCI_VENDOR, 4), 0x32534348);
+	config_write(look.vm, devfn, PCI_COMMAND, 2, 2);
+	assert_int_equal(config_read(look.vm, devfn, PCI_COMMAND, 2), 2);
+	fake_card[0].on_config = NULL;
+	assert_int_equal(look.calls, 3);
+	assert_int_equal(look.locked, 0);
+	vmm_free(look.vm);
+}
+
 /* Its last bytes would be behind the end of config space. */
 static void test_a_capability_that_does_not_fit_is_none(void **state)
 {
@@ -681,6 +714,7 @@ int main(int argc, char **argv)
 		ONCE(test_config_space),
 		ONCE(test_bars),
 		ONCE(test_command_switches_windows),
+		ONCE(test_no_lock_over_config_space),
 		ONCE(test_a_capability_that_does_not_fit_is_none),
 		ONCE(test_a_bar_to_read_is_not_mapped),
 		BOTH(test_maps_what_is_offered),

@@ -14,6 +14,10 @@
  *	interrupt line
  *	header type       the bit for several functions
  *
+ * No lock is held while a device is asked: a server may take its time, and the other vCPUs have
+ * other devices. What it answers is overlaid with what is ours at that moment. Two vCPUs that write
+ * one command register at once race for it, as they do for the address register.
+ *
  * Other writes are dropped, those to MSI and MSI-X among them: the VMM has set up what there is.
  *
  * A device's migration data need not have its config space (mtty's has not), so that what a guest
@@ -187,10 +191,12 @@ static void overlay(struct vmm_device *d, unsigned offset, uint8_t *data, unsign
 	struct pci_function *f = &d->pci;
 	unsigned i;
 
-	put16(f->shadow + PCI_COMMAND, f->command);
+	pthread_mutex_lock(&d->vm->pci_lock);
+	put16(f->shadow + PCI_COMMAND, __atomic_load_n(&f->command, __ATOMIC_ACQUIRE));
 	for (i = 0; i < len; i++)
 		if (is_ours(offset + i))
 			data[i] = f->shadow[offset + i];
+	pthread_mutex_unlock(&d->vm->pci_lock);
 }
 
 /* Also of a stopped VM, to compare it. */
@@ -226,17 +232,13 @@ static void write_bar(struct vmm *vm, struct vmm_device *d, unsigned bar, uint32
 	}
 }
 
-static void write_function(struct vmm *vm, struct vmm_device *d, unsigned offset,
-			   const uint8_t *data, unsigned len)
+/* What of a function is the VMM's alone. */
+static void write_shadow(struct vmm *vm, struct vmm_device *d, unsigned offset,
+			 const uint8_t *data, unsigned len)
 {
 	uint8_t now[4];
 	unsigned i;
 
-	if (offset == PCI_COMMAND && len >= 2) {
-		set_command(d, (uint16_t)(get32((const uint8_t[4]){data[0], data[1]}) &
-					  PCI_COMMAND_KEPT));
-		return;
-	}
 	if (offset >= PCI_BAR0 && offset < PCI_BAR0 + 4 * PCI_BARS) {
 		memcpy(now, d->pci.shadow + (offset & ~3u), 4);
 		memcpy(now + (offset & 3), data, MIN(len, 4 - (offset & 3)));
@@ -246,6 +248,19 @@ static void write_function(struct vmm *vm, struct vmm_device *d, unsigned offset
 	for (i = 0; i < len; i++)
 		if (offset + i == PCI_CACHE_LINE || offset + i == PCI_IRQ_LINE)
 			d->pci.shadow[offset + i] = data[i];
+}
+
+static void write_function(struct vmm *vm, struct vmm_device *d, unsigned offset,
+			   const uint8_t *data, unsigned len)
+{
+	if (offset == PCI_COMMAND && len >= 2) {
+		set_command(d, (uint16_t)(get32((const uint8_t[4]){data[0], data[1]}) &
+					  PCI_COMMAND_KEPT));
+		return;
+	}
+	pthread_mutex_lock(&vm->pci_lock);
+	write_shadow(vm, d, offset, data, len);
+	pthread_mutex_unlock(&vm->pci_lock);
 }
 
 static void read_bridge(unsigned offset, uint8_t *data, unsigned len)
@@ -268,12 +283,17 @@ static struct vmm_device *find_device(struct vmm *vm, unsigned bdf)
 }
 
 /* The access at port @port that @vm's address register names. False: none is named. */
-static bool address_of(const struct vmm *vm, uint16_t port, unsigned len, unsigned *bdf,
+static bool address_of(struct vmm *vm, uint16_t port, unsigned len, unsigned *bdf,
 		       unsigned *offset)
 {
-	*bdf = vm->pci_address >> 8 & 0xffff;
-	*offset = (vm->pci_address & 0xfc) | (port & 3u);
-	return (vm->pci_address & ENABLE) && (port & 3u) + len <= 4;
+	uint32_t address;
+
+	pthread_mutex_lock(&vm->pci_lock);
+	address = vm->pci_address;
+	pthread_mutex_unlock(&vm->pci_lock);
+	*bdf = address >> 8 & 0xffff;
+	*offset = (address & 0xfc) | (port & 3u);
+	return (address & ENABLE) && (port & 3u) + len <= 4;
 }
 
 static void read_data(struct vmm *vm, uint16_t port, uint8_t *data, unsigned len)
@@ -306,12 +326,13 @@ bool pci_port_read(struct vmm *vm, uint16_t port, void *data, unsigned len)
 {
 	if (port < PCI_ADDRESS_PORT || port >= PCI_DATA_PORT + 4)
 		return false;
-	pthread_mutex_lock(&vm->pci_lock);
-	if (port == PCI_ADDRESS_PORT && len == 4)
-		memcpy(data, &vm->pci_address, 4);
-	else if (port >= PCI_DATA_PORT)
+	if (port >= PCI_DATA_PORT) {
 		read_data(vm, port, data, len);
-	pthread_mutex_unlock(&vm->pci_lock);
+	} else if (port == PCI_ADDRESS_PORT && len == 4) {
+		pthread_mutex_lock(&vm->pci_lock);
+		memcpy(data, &vm->pci_address, 4);
+		pthread_mutex_unlock(&vm->pci_lock);
+	}
 	return true;
 }
 
@@ -319,12 +340,13 @@ bool pci_port_write(struct vmm *vm, uint16_t port, const void *data, unsigned le
 {
 	if (port < PCI_ADDRESS_PORT || port >= PCI_DATA_PORT + 4)
 		return false;
-	pthread_mutex_lock(&vm->pci_lock);
-	if (port == PCI_ADDRESS_PORT && len == 4)
-		memcpy(&vm->pci_address, data, 4);
-	else if (port >= PCI_DATA_PORT)
+	if (port >= PCI_DATA_PORT) {
 		write_data(vm, port, data, len);
-	pthread_mutex_unlock(&vm->pci_lock);
+	} else if (port == PCI_ADDRESS_PORT && len == 4) {
+		pthread_mutex_lock(&vm->pci_lock);
+		memcpy(&vm->pci_address, data, 4);
+		pthread_mutex_unlock(&vm->pci_lock);
+	}
 	return true;
 }
 

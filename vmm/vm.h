@@ -176,7 +176,7 @@ struct vmm {
 	unsigned devices;
 	struct vmm_device device[VMM_DEVICES_MAX];
 	struct vmm_serial serial;
-	pthread_mutex_t pci_lock; /* an access to config space, and what it makes of the device's */
+	pthread_mutex_t pci_lock; /* pci_address and the shadows; never over a call to a device */
 	uint32_t pci_address;     /* port 0xcf8; under pci_lock */
 	struct thread intx;       /* unmasks INTx; see intx.c */
 	int intx_quit;            /* eventfd; -1: no thread */

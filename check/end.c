@@ -60,7 +60,8 @@ static enum check_verdict permanent(struct check *check)
 
 	if (verdict || last)
 		return verdict ? verdict
-			       : check_unjudged(check, "there was no end: %s", strerror((int)-last));
+			       : check_unjudged(check, "there was no end: %s",
+						strerror((int)-last));
 	for (unsigned i = 0; i < 4; i++) {
 		got = port_read(check->port, buf, sizeof(buf));
 		if (got > 0)

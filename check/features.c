@@ -44,7 +44,8 @@ static enum check_verdict probe(struct check *check)
 
 	for (size_t i = 0; i < ARRAY_SIZE(there); i++)
 		if (!port_probe(check->port, there[i]))
-			return check_fail(check, "probing feature %u for%s%s says no, and it has it",
+			return check_fail(check,
+					  "probing feature %u for%s%s says no, and it has it",
 					  there[i] & VFM_FEATURE_MASK, there[i] & GET ? " GET" : "",
 					  there[i] & SET ? " SET" : "");
 	return CHECK_PASS;
@@ -141,16 +142,16 @@ static const struct check_rule rules[] = {
 	 DOES_LOOK, probe},
 	{"feature-unknown", "A feature that is not known is refused, for GET, SET and PROBE.",
 	 CHECK_MUST, 0, DOES_LOOK, unknown},
-	{"feature-direction", "An operation that a feature does not have is refused.", CHECK_MUST, 0,
-	 DOES_LOOK, direction},
+	{"feature-direction", "An operation that a feature does not have is refused.", CHECK_MUST,
+	 0, DOES_LOOK, direction},
 	{"feature-both", "GET and SET exclude each other, unless one only probes.", CHECK_MUST, 0,
 	 DOES_LOOK, both},
 	{"feature-none", "A request is to GET, to SET or to PROBE.", CHECK_SHOULD, 0, DOES_LOOK,
 	 no_operation},
-	{"feature-argsz-small", "An argsz that does not hold the payload is refused.", CHECK_MUST, 0,
-	 DOES_LOOK, small},
-	{"feature-argsz-large", "An argsz with room to spare is no error.", CHECK_MUST, 0, DOES_LOOK,
-	 large},
+	{"feature-argsz-small", "An argsz that does not hold the payload is refused.", CHECK_MUST,
+	 0, DOES_LOOK, small},
+	{"feature-argsz-large", "An argsz with room to spare is no error.", CHECK_MUST, 0,
+	 DOES_LOOK, large},
 	{"feature-unknown-flags", "Flag bits without a meaning are refused.", CHECK_MUST, 0,
 	 DOES_LOOK, unknown_flags},
 };

@@ -197,8 +197,9 @@ static const struct check_rule rules[] = {
 	{"hostile-long", "A state with a byte too many is refused.", CHECK_MUST, 0, DOES_WIPE,
 	 one_long},
 	{"hostile-random", "Random bytes are refused.", CHECK_MUST, 0, DOES_WIPE, random_bytes},
-	{"hostile-flip", "Whatever bit of a state is flipped: no crash and no hang, and after a reset "
-			 "the device takes a good state.",
+	{"hostile-flip",
+	 "Whatever bit of a state is flipped: no crash and no hang, and after a reset "
+	 "the device takes a good state.",
 	 CHECK_MUST, 0, DOES_WIPE, flipped},
 };
 

@@ -76,7 +76,8 @@ struct json_object *check_latency_json(const struct check *check)
 			if (!latency_of(check, from, to, &l))
 				continue;
 			o = json_object_new_object();
-			json_object_object_add(o, "from", json_object_new_string(vfm_state_name(from)));
+			json_object_object_add(o, "from",
+					       json_object_new_string(vfm_state_name(from)));
 			json_object_object_add(o, "to", json_object_new_string(vfm_state_name(to)));
 			add_ns(o, "count", l.count);
 			add_ns(o, "p50_ns", l.p50_ns);

@@ -117,8 +117,8 @@ static enum check_verdict pre_copy_and_load(struct check *check, struct three *s
 		return cannot_save(check, ret);
 	ret = check_load_stream(check->port, &s->b, 0, NULL);
 	if (ret)
-		return check_fail(check, "%zu bytes from PRE_COPY and %zu from STOP_COPY: %s", early,
-				  s->b.len - early, strerror(-ret));
+		return check_fail(check, "%zu bytes from PRE_COPY and %zu from STOP_COPY: %s",
+				  early, s->b.len - early, strerror(-ret));
 	return check_pass(check, "%zu bytes from PRE_COPY, %zu from STOP_COPY", early,
 			  s->b.len - early);
 }
@@ -240,13 +240,15 @@ static const struct check_rule rules[] = {
 	 DOES_WIPE, own},
 	{"load-pieces", "A state may be written in pieces of any size.", CHECK_MUST, 0, DOES_WIPE,
 	 pieces},
-	{"load-pre-copy", "What was read in PRE_COPY and then in STOP_COPY is one stream, of one "
-			  "session, which can be loaded.",
+	{"load-pre-copy",
+	 "What was read in PRE_COPY and then in STOP_COPY is one stream, of one "
+	 "session, which can be loaded.",
 	 CHECK_MUST, NEEDS_PRE_COPY, DOES_WIPE, pre_copy},
-	{"load-second", "After a pre-copy that was given up another one gives the whole state again.",
-	 CHECK_MUST, NEEDS_PRE_COPY, DOES_WIPE, second},
-	{"save-again", "A device that stands still gives the same state each time.", CHECK_SHOULD, 0,
-	 DOES_MOVE, again},
+	{"load-second",
+	 "After a pre-copy that was given up another one gives the whole state again.", CHECK_MUST,
+	 NEEDS_PRE_COPY, DOES_WIPE, second},
+	{"save-again", "A device that stands still gives the same state each time.", CHECK_SHOULD,
+	 0, DOES_MOVE, again},
 	{"save-round-trip", "A state that was loaded is saved as it came.", CHECK_SHOULD, 0,
 	 DOES_WIPE, round_trip},
 };

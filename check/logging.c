@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * DMA logging. What can be asked of every device: which requests it refuses. What can be asked of one
- * whose DMA is known (a simulated one): that its log misses no page that was written, and that
+ * DMA logging. What can be asked of every device: which requests it refuses. What can be asked of
+ * one whose DMA is known (a simulated one): that its log misses no page that was written, and that
  * nothing is written where the state forbids it.
  *
  * The writer is the ring of sim/regs.h in a memfd that the device may map:
  *
  *	MEMORY_IOVA  | index (1 page) | records (RING_PAGES) |
  *
- * Memory that is not 0 where it was cleared before was written. The device's own log is compared with
- * that, page by page.
+ * Memory that is not 0 where it was cleared before was written. The device's own log is compared
+ * with that, page by page.
  */
 #include <errno.h>
 #include <poll.h>

@@ -139,8 +139,8 @@ static enum check_verdict initial(struct check *check)
 	if (!steps.first)
 		return check_na(check, "it has no initial bytes");
 	if (steps.first / 2 > steps.read + CHUNK || steps.read > steps.first * 2 + CHUNK)
-		return check_fail(check, "%" PRIu64 " were told, %" PRIu64 " were read", steps.first,
-				  steps.read);
+		return check_fail(check, "%" PRIu64 " were told, %" PRIu64 " were read",
+				  steps.first, steps.read);
 	return check_pass(check, "%" PRIu64 " were told, %" PRIu64 " were read", steps.first,
 			  steps.read);
 }
@@ -154,11 +154,13 @@ static const struct check_rule rules[] = {
 	 NEEDS_PRE_COPY | NEEDS_INFO, DOES_MOVE, told_elsewhere},
 	{"info-flags", "Who has not opted in to PRECOPY_INFOv2 finds the flags as they were.",
 	 CHECK_MUST, NEEDS_PRE_COPY | NEEDS_INFO | NEEDS_REOPEN, DOES_WIPE, flags},
-	{"info-monotonic", "The initial bytes that are left never grow, unless REINIT says that they "
-			   "begin anew.",
+	{"info-monotonic",
+	 "The initial bytes that are left never grow, unless REINIT says that they "
+	 "begin anew.",
 	 CHECK_MUST, NEEDS_PRE_COPY | NEEDS_INFO, DOES_MOVE, monotonic},
-	{"info-initial", "The initial bytes that are told are, by a factor of two, those that can be "
-			 "read.",
+	{"info-initial",
+	 "The initial bytes that are told are, by a factor of two, those that can be "
+	 "read.",
 	 CHECK_SHOULD, NEEDS_PRE_COPY | NEEDS_INFO, DOES_MOVE, initial},
 };
 

@@ -106,8 +106,9 @@ static enum check_verdict reopen_in(struct check *check, enum vfm_state state)
 		return check_fail(check, "left in %s it tells no state: %s", vfm_state_name(state),
 				  strerror(-ret));
 	if (!check_bring_back(check->port))
-		return check_fail(check, "left in %s, found in %s, and neither SET nor reset brings "
-					 "it to RUNNING",
+		return check_fail(check,
+				  "left in %s, found in %s, and neither SET nor reset brings "
+				  "it to RUNNING",
 				  vfm_state_name(state), check_state_text(found, text));
 	return CHECK_PASS;
 }
@@ -129,8 +130,9 @@ static const struct check_rule rules[] = {
 	 0, DOES_WIPE, ends_session},
 	{"reset-error", "A reset, and nothing else, leads out of ERROR.", CHECK_MUST, 0, DOES_WIPE,
 	 error_locked},
-	{"reopen-state", "In whatever state its user dies: the next one can read the device's state "
-			 "and bring it to RUNNING.",
+	{"reopen-state",
+	 "In whatever state its user dies: the next one can read the device's state "
+	 "and bring it to RUNNING.",
 	 CHECK_MUST, NEEDS_REOPEN, DOES_WIPE, next_user},
 };
 

@@ -55,8 +55,9 @@ static enum check_verdict write_while_saving(struct check *check)
 }
 
 static const struct check_rule rules[] = {
-	{"session-ended", "When a data session has ended, by a SET, nothing can be read from it: that "
-			  "is an error, and not the end of data.",
+	{"session-ended",
+	 "When a data session has ended, by a SET, nothing can be read from it: that "
+	 "is an error, and not the end of data.",
 	 CHECK_MUST, 0, DOES_MOVE, ended},
 	{"session-read-loading", "What loads cannot be read.", CHECK_MUST, 0, DOES_WIPE,
 	 read_while_loading},

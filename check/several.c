@@ -113,7 +113,8 @@ static enum check_verdict quiet(struct check *check)
 }
 
 static const struct check_rule rules[] = {
-	{"peer-load", "A device takes the state of another of its kind, both ways, and runs with it.",
+	{"peer-load",
+	 "A device takes the state of another of its kind, both ways, and runs with it.",
 	 CHECK_MUST, NEEDS_PEER, DOES_WIPE, check_load_both_ways},
 	{"peer-quiet", "In RUNNING_P2P a device writes to no other device.", CHECK_MUST,
 	 NEEDS_PEER | NEEDS_P2P | NEEDS_WRITER, DOES_WIPE, quiet},

@@ -48,7 +48,8 @@ static enum check_verdict compare(struct check *check, uint64_t told, uint64_t c
 {
 	if (came > INT64_MAX / 4 || told > INT64_MAX / 4 || told > came * 2 + SLACK ||
 	    came > told * 2 + SLACK)
-		return check_fail(check, "%" PRIu64 " bytes were told, %" PRIu64 " came", told, came);
+		return check_fail(check, "%" PRIu64 " bytes were told, %" PRIu64 " came", told,
+				  came);
 	return check_pass(check, "%" PRIu64 " bytes were told, %" PRIu64 " came", told, came);
 }
 
@@ -75,11 +76,12 @@ static enum check_verdict told(struct check *check)
 }
 
 static const struct check_rule rules[] = {
-	{"size-answered", "MIG_DATA_SIZE is answered while the device runs.", CHECK_MUST, NEEDS_SIZE,
-	 DOES_LOOK, answered},
+	{"size-answered", "MIG_DATA_SIZE is answered while the device runs.", CHECK_MUST,
+	 NEEDS_SIZE, DOES_LOOK, answered},
 	{"size-sane", "MIG_DATA_SIZE is a size, and no negative errno in the place of one.",
 	 CHECK_SHOULD, NEEDS_SIZE, DOES_LOOK, sane},
-	{"size-told", "MIG_DATA_SIZE of a device that stands still is, by a factor of two, what comes.",
+	{"size-told",
+	 "MIG_DATA_SIZE of a device that stands still is, by a factor of two, what comes.",
 	 CHECK_SHOULD, NEEDS_SIZE, DOES_MOVE, told},
 };
 

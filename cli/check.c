@@ -51,11 +51,11 @@ static const struct option_row rows[] = {
 
 static const struct options options = {
 	.args = "DEVICE [PEER]",
-	.doc = "Check whether a device keeps the rules of the migration protocol. It loses its state: "
-	       "nobody may use it meanwhile. With PEER, another one of the same kind, rules for two "
-	       "of them as well.\v" CLI_DEVICE_HELP
-	       " Exit status 0: every rule that is a must was kept; 1: one was not; 2: wrong usage, "
-	       "or the device could not be checked.",
+	.doc = "Check whether a device keeps the rules of the migration protocol. It loses its "
+	       "state: nobody may use it meanwhile. With PEER, another one of the same kind, "
+	       "rules for two of them as well.\v" CLI_DEVICE_HELP
+	       " Exit status 0: every rule that is a must was kept; 1: one was not; 2: wrong "
+	       "usage, or the device could not be checked.",
 	.rows = rows,
 	.row_count = ARRAY_SIZE(rows),
 	.arg_count = 2,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The conformance checker, on simulated devices: each rule is seen to find the device that breaks it,
- * and no other rule to complain of that one; a device that breaks none passes, as every
+ * The conformance checker, on simulated devices: each rule is seen to find the device that breaks
+ * it, and no other rule to complain of that one; a device that breaks none passes, as every
  * personality.
  */
 #include <json-c/json.h>

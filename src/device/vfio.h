@@ -2,12 +2,13 @@
 /*
  * Inside of the kernel VFIO back end: its parts, a file each.
  *
- *	vfio-sys.c      the system calls, a seam       vfio-find.c     from an address to sysfs
- *	vfio-space.c    container or iommufd           vfio-open.c     opening, closing
- *	vfio-region.c   device, regions                vfio-irq.c      interrupts
- *	vfio-feature.c  DEVICE_FEATURE                 vfio-data.c     the data session
- *	vfio-log.c      who tracks dirty pages         vfio-log-*.c    each of the three trackers
- *	vfio-ranges.c   what is tracked                vfio-migration.c  the device's ops
+ *	vfio-sys.c        the system calls, a seam        vfio-find.c       from an address to sysfs
+ *	vfio-space.c      what is mapped for the devices  vfio-open.c       opening, closing
+ *	vfio-container.c  that in a container             vfio-iommufd.c    that in an iommufd
+ *	vfio-region.c     device, regions                 vfio-irq.c        interrupts
+ *	vfio-feature.c    DEVICE_FEATURE                  vfio-data.c       the data session
+ *	vfio-log.c        who tracks dirty pages          vfio-log-*.c      each of the three trackers
+ *	vfio-ranges.c     what is tracked                 vfio-migration.c  the device's ops
  */
 #ifndef DEVICE_VFIO_H
 #define DEVICE_VFIO_H
@@ -51,10 +52,20 @@ struct vfm_vfio_space {
 int vfio_space_new(const struct vfio_sys *sys, enum vfm_vfio_way way,
 		   struct vfm_vfio_space **space);
 
+/* One ioctl: 0 or -errno. */
+int vfio_space_ioctl(struct vfm_vfio_space *space, int fd, unsigned long request, void *arg);
+
+/* Give the kernel the whole list: something has begun to hold it. */
+int vfio_space_map_all(struct vfm_vfio_space *space);
+
+/* ---- vfio-container.c ---- */
+
 /* Get group @number into the container. The group's fd is the space's. */
 int vfio_space_get_group(struct vfm_vfio_space *space, int number, struct vfio_group **group,
 			 char *why, size_t why_size);
 void vfio_space_put_group(struct vfm_vfio_space *space, struct vfio_group *group);
+
+/* ---- vfio-iommufd.c ---- */
 
 /* Bind the cdev vfio->fd and attach it; sets vfio->bound, attached and hwpt. */
 int vfio_space_attach(struct vfm_vfio *vfio, char *why, size_t why_size);

@@ -35,7 +35,8 @@ static const struct options options = {
 	.args = "DEVICE FILE",
 	.doc = "Save the state of a device into FILE (- is stdout): stop it, copy it, and put it "
 	       "back to what it was.\v" CLI_DEVICE_HELP
-	       " Exit status 1: it failed, and there is no FILE; 4: the same after an interrupt.",
+	       " Exit status 1: it failed, and there is no FILE unless the message says that it holds the "
+	       "state; 4: an interrupt ended it, and there is no FILE.",
 	.rows = rows,
 	.row_count = ARRAY_SIZE(rows),
 	.arg_count = 2,
@@ -110,11 +111,11 @@ static int save(struct state_work *work, const char *path, bool quiet)
 		return complain_of(COMMAND, CLI_EXIT_FAILED, "%s: %s", path, strerror(-ret));
 	ret = vfm_state_save(work->devices.device[0].device, &work->identity, target.fd,
 			     &work->options, &work->end, &work->error);
-	closed = target_close(&target, ret);
+	closed = target_close(&target, state_work_is_saved(work) ? 0 : ret);
+	if (closed && (!ret || state_work_is_saved(work)))
+		return complain_of(COMMAND, CLI_EXIT_FAILED, "%s: %s", path, strerror(-closed));
 	if (ret)
 		return state_work_failed(work, ret);
-	if (closed)
-		return complain_of(COMMAND, CLI_EXIT_FAILED, "%s: %s", path, strerror(-closed));
 	if (!quiet)
 		report(work, path);
 	return CLI_EXIT_OK;

@@ -78,9 +78,18 @@ static const char *fate(enum vfm_device_end end)
 		return "; the device was reset: it is RUNNING with initial contents";
 	case VFM_DEVICE_LOST:
 		return "; the device could not be reset either: its state is not known";
+	case VFM_DEVICE_SAVED_RESET:
+		return ", and the device was reset: it is RUNNING with initial contents";
+	case VFM_DEVICE_SAVED_LOST:
+		return ", and the device could not be reset either: its state is not known";
 	default:
 		return "; the device is as it was";
 	}
+}
+
+bool state_work_is_saved(const struct state_work *work)
+{
+	return work->end == VFM_DEVICE_SAVED_RESET || work->end == VFM_DEVICE_SAVED_LOST;
 }
 
 int state_work_failed(struct state_work *work, int ret)
@@ -90,6 +99,9 @@ int state_work_failed(struct state_work *work, int ret)
 	if (work->shown_ns)
 		fputs("\r\033[K", stderr);
 	vfm_error_format(&work->error, text, sizeof(text));
+	if (state_work_is_saved(work))
+		return complain_of(work->command, CLI_EXIT_FAILED, "%s; its state is in %s%s",
+				   *text ? text : strerror(-ret), work->file, fate(work->end));
 	if (work->cancelled)
 		return complain_of(work->command, CLI_EXIT_CANCELLED, "cancelled%s",
 				   fate(work->end));

@@ -31,6 +31,9 @@ int state_work_begin(struct state_work *work, const char *command, const char *d
 		     const char *file, bool quiet);
 void state_work_end(struct state_work *work);
 
+/* After a failure: is the file whole all the same, and perhaps the only copy? */
+bool state_work_is_saved(const struct state_work *work);
+
 /* Complain about what failed (@ret) and what became of the device. Returns an exit status. */
 int state_work_failed(struct state_work *work, int ret);
 

@@ -31,6 +31,8 @@ static int set_state(struct vfm_device *dev, enum vfm_state state)
 
 	if (++d->transitions == d->fail_transition)
 		return -d->fail_errno;
+	if (d->stay_in != VFM_STATE_ERROR && dev->state == d->stay_in)
+		return -EIO;
 	if (dev->state == VFM_STATE_RESUMING && state == VFM_STATE_STOP) {
 		if (d->refuse_state || d->loaded_size < d->size)
 			return -EINVAL;

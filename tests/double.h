@@ -27,6 +27,7 @@ struct double_device {
 	/* Faults: the transition with that number fails so; 0: none. */
 	unsigned fail_transition;
 	int fail_errno;
+	enum vfm_state stay_in; /* no arc leads out of it; VFM_STATE_ERROR: none */
 	bool refuse_state;      /* leaving RESUMING fails with EINVAL */
 	bool no_log;            /* log_start fails */
 	uint64_t log_page_size; /* what log_start takes; 0: what is asked for */

@@ -337,7 +337,10 @@ static void an_arc_that_fails_is_named(void **state)
 		if (n <= 3)
 			assert_true(ret == -EIO && error.has_arc);
 		assert_int_equal(from->dev.state, VFM_STATE_RUNNING);
-		assert_int_equal(end, from->resets ? VFM_DEVICE_RESET : VFM_DEVICE_UNTOUCHED);
+		if (!from->resets)
+			assert_int_equal(end, VFM_DEVICE_UNTOUCHED);
+		else
+			assert_int_equal(end, n <= 3 ? VFM_DEVICE_RESET : VFM_DEVICE_SAVED_RESET);
 		close(fd);
 		destroy(NULL);
 	}
@@ -356,6 +359,21 @@ static void an_arc_that_fails_is_named(void **state)
 		close(fd);
 		destroy(NULL);
 	}
+}
+
+/* The file has all of it, and nothing else has. */
+static void a_whole_file_of_a_lost_device_is_told(void **state)
+{
+	int fd = new_file();
+
+	make(3000, VFM_MIG_STOP_COPY);
+	from->stay_in = VFM_STATE_STOP_COPY;
+	assert_int_equal(save_to(fd), -EIO);
+	assert_int_equal(end, VFM_DEVICE_SAVED_RESET);
+	assert_int_equal(from->resets, 1);
+	assert_int_equal(restore_from(fd), 0);
+	assert_memory_equal(to->state, from->state, 3000);
+	close(fd);
 }
 
 /* The driver's own check, at the end. */
@@ -436,6 +454,7 @@ int main(void)
 		TEST(a_disk_that_fills_up_puts_the_device_back),
 		TEST(a_device_that_cannot_be_read_is_put_back),
 		TEST(an_arc_that_fails_is_named),
+		TEST(a_whole_file_of_a_lost_device_is_told),
 		TEST(a_refused_state_resets),
 		TEST(a_left_session_is_reset_first),
 		TEST(either_way_can_be_cancelled),

@@ -275,6 +275,17 @@ static void a_file_is_whole_or_not_there(void **state)
 	expect_said("state            RUNNING\n");
 }
 
+/* It may be the only copy. */
+static void a_whole_file_outlives_its_device(void **state)
+{
+	start_sim(0, "--fail-arc=STOP_COPY:STOP=EIO");
+	start_sim(1, NULL);
+	expect(1, "save @/sim0 @/file");
+	expect_said("; its state is in ");
+	expect_said("/file, and the device was reset: it is RUNNING with initial contents\n");
+	expect(0, "restore @/sim1 @/file");
+}
+
 static void other_things_are_refused(void **state)
 {
 	start_sim(0, NULL);
@@ -467,6 +478,7 @@ int main(void)
 		TEST(a_state_goes_from_one_to_another),
 		TEST(a_state_goes_through_a_pipe),
 		TEST(a_file_is_whole_or_not_there),
+		TEST(a_whole_file_outlives_its_device),
 		TEST(other_things_are_refused),
 		TEST_RECV(devices_move_alone),
 		TEST_RECV(a_tiny_state_moves_too),

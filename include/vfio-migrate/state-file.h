@@ -56,13 +56,16 @@ enum vfm_device_end {
 	VFM_DEVICE_RESTORED,  /**< it has the state of the file */
 	VFM_DEVICE_RESET,     /**< it had to be reset: RUNNING with initial contents */
 	VFM_DEVICE_LOST,      /**< that failed, too: its state is not known */
+	/* The file is whole and may be the only copy: keep it. The way back failed. */
+	VFM_DEVICE_SAVED_RESET, /**< saved, but it had to be reset then */
+	VFM_DEVICE_SAVED_LOST,  /**< saved, but the reset failed, too */
 };
 
 /**
  * Save @device's state to @fd, a file or a pipe, from where it stands. The device goes to STOP_COPY
  * and then back to what it was; a saving session that somebody left in it is ended. @identity: of
  * the device, NULL: what vfm_identity_init says. @options and @error may be NULL. After a failure
- * @fd holds no whole file. Also EBUSY: it is in RESUMING or ERROR, which a reset ends; EOPNOTSUPP:
+ * @fd holds no whole file, unless @end is one of VFM_DEVICE_SAVED_*. Also EBUSY: it is in RESUMING or ERROR, which a reset ends; EOPNOTSUPP:
  * it cannot migrate; EFBIG: past VFM_STATE_FILE_MAX; errnos of write(2).
  */
 int vfm_state_save(struct vfm_device *device, const struct vfm_identity *identity, int fd,

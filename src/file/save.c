@@ -103,13 +103,16 @@ static int stop(struct file_job *job, enum vfm_state home)
 
 /* A whole file of a device that could not be put back is whole all the same, but that is a failure:
  * its user would go on with a device that is not what it was. */
-static int put_back(struct file_job *job, enum vfm_state home)
+static int put_back(struct file_job *job, enum vfm_state home, bool whole)
 {
 	int ret = device_recover(job->device, home, NULL, NULL);
 
 	if (!ret)
 		return 0;
-	job->end = ret > 0 ? VFM_DEVICE_RESET : VFM_DEVICE_LOST;
+	if (whole)
+		job->end = ret > 0 ? VFM_DEVICE_SAVED_RESET : VFM_DEVICE_SAVED_LOST;
+	else
+		job->end = ret > 0 ? VFM_DEVICE_RESET : VFM_DEVICE_LOST;
 	if (ret > 0)
 		ret = -EIO;
 	return error_set_device(job->error, ret, job->device->info.name,
@@ -132,7 +135,7 @@ static void save(void *arg)
 		ret = stop(job, home);
 		if (!ret)
 			ret = copy(job, writer);
-		back = put_back(job, home);
+		back = put_back(job, home, !ret);
 		ret = ret ? ret : back;
 	}
 	file_writer_free(writer);

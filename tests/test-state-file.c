@@ -18,6 +18,7 @@
 #include <cmocka.h>
 #include <vfio-migrate/state-file.h>
 
+#include "base/compiler.h"
 #include "file/format.h"
 #include "tests/double.h"
 
@@ -406,6 +407,86 @@ static void a_left_session_is_reset_first(void **state)
 	close(fd);
 }
 
+/* A copy of the fd's file over itself, when the check is through: as a save onto it would do. */
+struct change {
+	unsigned calls, at;
+	int fd, other;
+};
+
+static int change_file(void *opaque, uint64_t bytes, uint64_t total)
+{
+	struct change *change = opaque;
+	static char data[8192];
+	ssize_t size;
+
+	if (++change->calls != change->at)
+		return 0;
+	size = pread(change->other, data, sizeof(data), 0);
+	return size < 0 || pwrite(change->fd, data, (size_t)size, 0) != size;
+}
+
+/* Whole and of the same size, but of another device's: it was never compared. */
+static void a_file_that_changes_behind_the_check_is_refused(void **state)
+{
+	struct vfm_identity identity = {.size = sizeof(identity)};
+	struct change change = {.at = 3, .fd = new_file(), .other = new_file()};
+	struct vfm_state_options options = {
+		.size = sizeof(options), .opaque = &change, .progress = change_file};
+
+	make(3000, ALL_FLAGS);
+	assert_int_equal(save_to(change.fd), 0);
+	vfm_identity_init(&identity, &from->dev);
+	identity.pci_device = 0x4321;
+	assert_int_equal(vfm_state_save(&from->dev, &identity, change.other, NULL, &end, &error), 0);
+	lseek(change.fd, 0, SEEK_SET);
+	assert_int_equal(vfm_state_restore(&to->dev, NULL, change.fd, &options, &end, &error),
+			 -EBADMSG);
+	assert_untouched(to);
+	/* The same header before other data. */
+	from->state[7] ^= 1;
+	assert_int_equal(ftruncate(change.fd, 0), 0);
+	assert_int_equal(ftruncate(change.other, 0), 0);
+	lseek(change.fd, 0, SEEK_SET);
+	lseek(change.other, 0, SEEK_SET);
+	assert_int_equal(save_to(change.fd), 0);
+	from->state[7] ^= 1;
+	assert_int_equal(save_to(change.other), 0);
+	lseek(change.fd, 0, SEEK_SET);
+	change.calls = 0;
+	assert_int_equal(vfm_state_restore(&to->dev, NULL, change.fd, &options, &end, &error),
+			 -EBADMSG);
+	assert_int_equal(end, VFM_DEVICE_RESET);
+	close(change.fd);
+	close(change.other);
+}
+
+static int stop_when_it_loads(void *opaque, uint64_t bytes, uint64_t total)
+{
+	return bytes != 0;
+}
+
+/* Called so often: in the check, between it and the device. */
+static void a_cancelled_check_touches_nothing(void **state)
+{
+	static const unsigned at[] = {1, 4, 5};
+	struct change change = {.fd = new_file(), .other = -1};
+	struct vfm_state_options options = {
+		.size = sizeof(options), .opaque = &change, .progress = change_file};
+
+	make(3 * FILE_CHUNK_MAX, ALL_FLAGS);
+	assert_int_equal(save_to(change.fd), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
+		change.calls = 0;
+		change.at = at[i];
+		lseek(change.fd, 0, SEEK_SET);
+		assert_int_equal(
+			vfm_state_restore(&to->dev, NULL, change.fd, &options, &end, &error),
+			-ECANCELED);
+		assert_untouched(to);
+	}
+	close(change.fd);
+}
+
 static int stop_at_once(void *opaque, uint64_t bytes, uint64_t total)
 {
 	unsigned *calls = opaque;
@@ -427,7 +508,7 @@ static void either_way_can_be_cancelled(void **state)
 	lseek(fd, 0, SEEK_SET);
 	assert_int_equal(save_to(fd), 0);
 	lseek(fd, 0, SEEK_SET);
-	calls = 0;
+	options.progress = stop_when_it_loads;
 	assert_int_equal(vfm_state_restore(&to->dev, NULL, fd, &options, &end, &error), -ECANCELED);
 	assert_int_equal(end, VFM_DEVICE_RESET);
 	assert_int_equal(to->dev.state, VFM_STATE_RUNNING);
@@ -457,6 +538,8 @@ int main(void)
 		TEST(a_whole_file_of_a_lost_device_is_told),
 		TEST(a_refused_state_resets),
 		TEST(a_left_session_is_reset_first),
+		TEST(a_file_that_changes_behind_the_check_is_refused),
+		TEST(a_cancelled_check_touches_nothing),
 		TEST(either_way_can_be_cancelled),
 	};
 

@@ -42,8 +42,8 @@ int vfm_state_file_check(int fd, struct vfm_state_file *file, char *why, size_t 
 struct vfm_state_options {
 	size_t size;   /**< sizeof(struct vfm_state_options) */
 	void *opaque;  /**< first argument of the callback */
-	/** How far it is: bytes of device data, @total VFM_SIZE_UNKNOWN where that is not known. On
-	 *  the library's thread. Anything but 0 ends it with ECANCELED. May be NULL. */
+	/** How far it is: bytes of device data, @total VFM_SIZE_UNKNOWN where that is not known; a
+	 *  restore is at 0 bytes of VFM_SIZE_UNKNOWN while the file is checked. On the library's thread. Anything but 0 ends it with ECANCELED. May be NULL. */
 	int (*progress)(void *opaque, uint64_t bytes, uint64_t total);
 	int stay_stopped; /**< 1: a restored device stays in STOP. Default: RUNNING */
 	/** How the thread is made; copied. NULL: by the library. */

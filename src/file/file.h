@@ -44,8 +44,20 @@ int file_reader_next(struct file_reader *reader, const void **data, size_t *size
 uint64_t file_reader_bytes(const struct file_reader *reader);      /* of data, so far */
 uint64_t file_reader_file_bytes(const struct file_reader *reader); /* of the file, so far */
 
-/* All of it, with the reason in @why. */
-int file_check(int fd, struct vfm_state_file *file, char *why, size_t why_size);
+/* Of the header, which seeds the rest, and of all data so far: a file with both is the same one. */
+struct file_sums {
+	uint64_t header;
+	uint64_t data;
+};
+
+struct file_sums file_reader_sums(const struct file_reader *reader);
+
+/* Called before each chunk; anything but 0 ends it so. */
+typedef int file_step_fn(void *opaque);
+
+/* All of it, with the reason in @why. @sums, @step may be NULL. */
+int file_check(int fd, struct vfm_state_file *file, struct file_sums *sums, file_step_fn *step,
+	       void *opaque, char *why, size_t why_size);
 
 /* ---- worker.c ---- */
 

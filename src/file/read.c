@@ -142,16 +142,24 @@ uint64_t file_reader_file_bytes(const struct file_reader *reader)
 	return reader->read;
 }
 
+struct file_sums file_reader_sums(const struct file_reader *reader)
+{
+	return (struct file_sums){
+		.header = reader->seed, .data = XXH3_64bits_digest(reader->digest)};
+}
+
 /* ---- the whole ---- */
 
-static int read_through(struct file_reader *reader)
+static int read_through(struct file_reader *reader, file_step_fn *step, void *opaque)
 {
 	const void *data;
-	size_t size;
+	size_t size = 0;
 	int ret;
 
 	do {
-		ret = file_reader_next(reader, &data, &size);
+		ret = step ? step(opaque) : 0;
+		if (!ret)
+			ret = file_reader_next(reader, &data, &size);
 	} while (!ret && size);
 	return ret;
 }
@@ -163,6 +171,8 @@ static void explain(int error, uint64_t bytes, char *why, size_t size)
 	else if (error == -EPROTONOSUPPORT)
 		snprintf(why, size, "it is the saved state of a device in a format that is not "
 				    "known here");
+	else if (error == -ECANCELED)
+		snprintf(why, size, "cancelled");
 	else if (error == -EBADMSG)
 		snprintf(why, size, "it was cut or altered: found out after %llu bytes",
 			 (unsigned long long)bytes);
@@ -170,16 +180,19 @@ static void explain(int error, uint64_t bytes, char *why, size_t size)
 		snprintf(why, size, "reading it: %s", strerror(-error));
 }
 
-int file_check(int fd, struct vfm_state_file *file, char *why, size_t why_size)
+int file_check(int fd, struct vfm_state_file *file, struct file_sums *sums, file_step_fn *step,
+	       void *opaque, char *why, size_t why_size)
 {
 	struct file_reader *reader = NULL;
 	int ret = file_reader_new(fd, &reader);
 
 	if (!ret) {
-		ret = read_through(reader);
+		ret = read_through(reader, step, opaque);
 		file->identity = reader->identity;
 		file->bytes = reader->offset;
 		file->file_bytes = reader->read;
+		if (sums)
+			*sums = file_reader_sums(reader);
 	}
 	if (ret && why && why_size)
 		explain(ret, reader ? reader->read : 0, why, why_size);
@@ -191,5 +204,5 @@ VFM_API int vfm_state_file_check(int fd, struct vfm_state_file *file, char *why,
 {
 	if (file->size != sizeof(*file))
 		return -EINVAL;
-	return file_check(fd, file, why, why_size);
+	return file_check(fd, file, NULL, NULL, NULL, why, why_size);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Restoring: read the file through, compare, and only then touch the device. Each chunk is checked
- * again on its second way, since a file can change in between; that, like any other failure from
- * there on, ends in a reset.
+ * Restoring: read the file through, compare, and only then touch the device. A file can change in
+ * between: on its second way the header must be the one that was compared, which is found out before
+ * the device is touched, and each chunk and at last the sum of all data are checked again; that, like
+ * any other failure from there on, ends in a reset.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -30,8 +31,13 @@ static int refuse(struct file_job *job, const struct vfm_identity *from)
 		     : 0;
 }
 
+static int cancel_check(void *job)
+{
+	return file_progress(job, 0, VFM_SIZE_UNKNOWN);
+}
+
 /* Leaves the file where it was. */
-static int check(struct file_job *job, struct vfm_state_file *file)
+static int check(struct file_job *job, struct vfm_state_file *file, struct file_sums *sums)
 {
 	off_t start = lseek(job->fd, 0, SEEK_CUR);
 	char why[VFM_ERROR_TEXT_MAX] = "";
@@ -39,7 +45,7 @@ static int check(struct file_job *job, struct vfm_state_file *file)
 
 	if (start < 0)
 		return error_set(job->error, errno, "the file cannot be read twice");
-	ret = file_check(job->fd, file, why, sizeof(why));
+	ret = file_check(job->fd, file, sums, cancel_check, job, why, sizeof(why));
 	if (ret)
 		return error_set(job->error, ret, "%s", why);
 	if (lseek(job->fd, start, SEEK_SET) < 0)
@@ -74,7 +80,14 @@ static int load_piece(struct file_job *job, struct file_reader *reader, size_t *
 		   : 0;
 }
 
-static int load(struct file_job *job, struct file_reader *reader, uint64_t total)
+static int changed(struct file_job *job)
+{
+	return error_set(job->error, EBADMSG, "the file changed while it was read");
+}
+
+/* @checked: of the first way. */
+static int load(struct file_job *job, struct file_reader *reader, uint64_t total,
+		const struct file_sums *checked)
 {
 	size_t size = 0;
 	int ret;
@@ -83,7 +96,7 @@ static int load(struct file_job *job, struct file_reader *reader, uint64_t total
 		ret = file_progress(job, file_reader_bytes(reader), total);
 		ret = ret ? error_set(job->error, ret, "cancelled") : load_piece(job, reader, &size);
 	} while (!ret && size);
-	return ret;
+	return !ret && file_reader_sums(reader).data != checked->data ? changed(job) : ret;
 }
 
 static int finish(struct file_job *job)
@@ -95,12 +108,13 @@ static int finish(struct file_job *job)
 	return ret;
 }
 
-static int touch(struct file_job *job, struct file_reader *reader, uint64_t total)
+static int touch(struct file_job *job, struct file_reader *reader, uint64_t total,
+		 const struct file_sums *checked)
 {
 	int ret = begin(job);
 
 	if (!ret)
-		ret = load(job, reader, total);
+		ret = load(job, reader, total, checked);
 	if (!ret)
 		ret = finish(job);
 	job->end = VFM_DEVICE_RESTORED;
@@ -109,20 +123,32 @@ static int touch(struct file_job *job, struct file_reader *reader, uint64_t tota
 	return ret;
 }
 
+/* The second way, up to where the device is touched. */
+static int open_again(struct file_job *job, const struct file_sums *checked,
+		      struct file_reader **reader)
+{
+	int ret = cancel_check(job);
+
+	if (ret)
+		return error_set(job->error, ret, "cancelled");
+	ret = file_reader_new(job->fd, reader);
+	if (ret)
+		return error_set(job->error, ret, "the file changed while it was read");
+	return file_reader_sums(*reader).header != checked->header ? changed(job) : 0;
+}
+
 static void restore(void *arg)
 {
 	struct file_job *job = arg;
 	struct vfm_state_file file = {.size = sizeof(file)};
 	struct file_reader *reader = NULL;
-	int ret = check(job, &file);
+	struct file_sums sums = {.header = 0};
+	int ret = check(job, &file, &sums);
 
-	if (!ret) {
-		ret = file_reader_new(job->fd, &reader);
-		if (ret)
-			error_set(job->error, ret, "the file changed while it was read");
-	}
 	if (!ret)
-		ret = touch(job, reader, file.bytes);
+		ret = open_again(job, &sums, &reader);
+	if (!ret)
+		ret = touch(job, reader, file.bytes, &sums);
 	file_reader_free(reader);
 	job->result = ret;
 }

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -45,32 +46,64 @@ static const struct options options = {
 
 /* Where the bytes go, and where they are to be in the end. */
 struct target {
-	const char *path;
+	char path[PATH_MAX];   /* behind any symbolic links */
 	char beside[PATH_MAX]; /* "": path is written to itself */
-	int fd;
+	int fd;                /* -1: not open yet */
 };
 
-/* A pipe or /dev/null cannot be replaced by a file. */
-static bool is_replaced(const char *path)
+/* What cannot be replaced by a file: a pipe, /dev/null. */
+static bool is_written_in_place(mode_t mode)
+{
+	return S_ISFIFO(mode) || S_ISCHR(mode) || S_ISSOCK(mode);
+}
+
+static int resolve(struct target *target, const char *path)
 {
 	struct stat st;
 
-	return lstat(path, &st) ? errno == ENOENT : S_ISREG(st.st_mode);
+	if (!lstat(path, &st))
+		return realpath(path, target->path) ? 0 : -errno;
+	if (errno != ENOENT)
+		return -errno;
+	if (strlen(path) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	strcpy(target->path, path);
+	return 0;
 }
 
-static int target_open(struct target *target, const char *path)
+/* Find it, and open what is written to itself: that may wait for a reader, and is done while the
+ * device is not touched and a signal still ends the process. */
+static int target_find(struct target *target, const char *path)
 {
-	int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
+	struct stat st;
+	int ret;
 
-	*target = (struct target){.path = path};
-	if (!strcmp(path, "-"))
+	*target = (struct target){.fd = -1};
+	if (!strcmp(path, "-")) {
 		target->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
-	else if (!is_replaced(path))
-		target->fd = open(path, O_WRONLY | O_CLOEXEC);
-	else if (snprintf(target->beside, PATH_MAX, "%s.part", path) >= PATH_MAX)
+		return target->fd < 0 ? -errno : 0;
+	}
+	ret = resolve(target, path);
+	if (ret || stat(target->path, &st))
+		return ret;
+	if (S_ISREG(st.st_mode))
+		return 0;
+	if (!is_written_in_place(st.st_mode))
+		return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+	target->fd = open(target->path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+	return target->fd < 0 ? -errno : 0;
+}
+
+/* A name that nobody has, so that neither another save nor a file of the user's is in the way. */
+static int target_open(struct target *target)
+{
+	if (target->fd >= 0)
+		return 0;
+	if (snprintf(target->beside, PATH_MAX, "%s.XXXXXX", target->path) >= PATH_MAX) {
+		target->beside[0] = '\0';
 		return -ENAMETOOLONG;
-	else
-		target->fd = open(target->beside, flags, 0600);
+	}
+	target->fd = mkostemp(target->beside, O_CLOEXEC);
 	if (target->fd >= 0)
 		return 0;
 	target->beside[0] = '\0';
@@ -102,16 +135,15 @@ static void report(const struct state_work *work, const char *path)
 		!strcmp(path, "-") ? "standard output" : path);
 }
 
-static int save(struct state_work *work, const char *path, bool quiet)
+static int save(struct state_work *work, struct target *target, const char *path, bool quiet)
 {
-	struct target target;
-	int ret = target_open(&target, path), closed;
+	int ret = target_open(target), closed;
 
 	if (ret)
 		return complain_of(COMMAND, CLI_EXIT_FAILED, "%s: %s", path, strerror(-ret));
-	ret = vfm_state_save(work->devices.device[0].device, &work->identity, target.fd,
+	ret = vfm_state_save(work->devices.device[0].device, &work->identity, target->fd,
 			     &work->options, &work->end, &work->error);
-	closed = target_close(&target, state_work_is_saved(work) ? 0 : ret);
+	closed = target_close(target, state_work_is_saved(work) ? 0 : ret);
 	if (closed && (!ret || state_work_is_saved(work)))
 		return complain_of(COMMAND, CLI_EXIT_FAILED, "%s: %s", path, strerror(-closed));
 	if (ret)
@@ -124,8 +156,9 @@ static int save(struct state_work *work, const char *path, bool quiet)
 int save_main(int argc, char **argv)
 {
 	struct save_options chosen = {0};
+	struct target target;
 	struct state_work work;
-	int status;
+	int status, ret;
 
 	if (options_parse(&options, argc, argv, &chosen))
 		return CLI_EXIT_USAGE;
@@ -135,10 +168,20 @@ int save_main(int argc, char **argv)
 	if (!strcmp(chosen.arg[1], "-") && isatty(STDOUT_FILENO))
 		return complain_of(COMMAND, CLI_EXIT_USAGE, "standard output is a terminal: give a "
 							    "file, or a pipe that takes the state");
+	if (!cli_device_is_one(chosen.arg[0]))
+		return complain_of(COMMAND, CLI_EXIT_USAGE, "\"%.100s\" is no device; see --help",
+				   chosen.arg[0]);
+	ret = target_find(&target, chosen.arg[1]);
+	if (ret)
+		return complain_of(COMMAND, CLI_EXIT_FAILED, "%s: %s", chosen.arg[1],
+				   strerror(-ret));
 	status = state_work_begin(&work, COMMAND, chosen.arg[0], chosen.arg[1], chosen.quiet);
-	if (status)
+	if (status) {
+		if (target.fd >= 0)
+			close(target.fd);
 		return status;
-	status = save(&work, chosen.arg[1], chosen.quiet);
+	}
+	status = save(&work, &target, chosen.arg[1], chosen.quiet);
 	state_work_end(&work);
 	return status;
 }

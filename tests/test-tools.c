@@ -262,17 +262,58 @@ static void a_file_is_whole_or_not_there(void **state)
 	start_sim(2, "--migration=none");
 	expect(1, "save @/sim2 @/file");
 	expect_said("it has no migration support");
-	sh(0, "test ! -e file && test ! -e file.part");
+	sh(0, "test ! -e file && test -z \"$(ls -d file.* 2>/dev/null)\"");
 	expect(1, "save @/nowhere @/file");
 	expect(1, "save @/sim1 @/no/where");
-	sh(0, "test ! -e file && test ! -e file.part");
+	sh(0, "test ! -e file && test -z \"$(ls -d file.* 2>/dev/null)\"");
 	expect(0, "save @/sim0 @/file");
-	sh(0, "test ! -e file.part");
+	sh(0, "test -z \"$(ls -d file.* 2>/dev/null)\"");
 	/* Whole, of the right kind, and still not what the device takes: it says so at the end. */
 	expect(1, "restore @/sim1 @/file");
 	expect_said("the device was reset: it is RUNNING with initial contents");
 	expect(0, "info @/sim1");
 	expect_said("state            RUNNING\n");
+}
+
+/* A link leads to where the state belongs, and stays. */
+static void a_link_is_followed(void **state)
+{
+	start_sim(0, NULL);
+	start_sim(1, NULL);
+	sh(0, "mkdir sub && head -c 400000 /dev/zero >sub/old && ln -s sub/old link && "
+	      "ln -s nowhere broken");
+	expect(0, "save -q @/sim0 @/link");
+	sh(0, "test -L link && test ! -L sub/old && test $(ls sub | wc -l) = 1");
+	expect(0, "restore -q @/sim1 @/link");
+	/* What fails leaves the old one. */
+	expect(1, "save -q @/nowhere @/link");
+	expect(0, "restore -q @/sim1 @/sub/old");
+	expect(1, "save -q @/sim0 @/broken");
+	expect_said("No such file or directory");
+	expect(1, "save -q @/sim0 @/sub");
+	expect_said("Is a directory");
+	sh(0, "test -L broken && test ! -e nowhere");
+}
+
+/* What lies beside it is somebody else's. */
+static void a_neighbour_is_left_alone(void **state)
+{
+	start_sim(0, NULL);
+	start_sim(1, NULL);
+	sh(0, "echo mine >file.part && echo secret >other && ln -s other two.part");
+	sh(0, "$VFIO_MIGRATE save -q sim0 file && $VFIO_MIGRATE save -q sim0 two");
+	sh(0, "test $(cat file.part) = mine && test $(cat other) = secret && test -L two.part");
+	sh(0, "$VFIO_MIGRATE save -q sim0 file & a=$!; $VFIO_MIGRATE save -q sim1 file && wait $a");
+	sh(0, "$VFIO_MIGRATE restore -q sim1 file && test $(ls -d file* | wc -l) = 2");
+}
+
+static void endless_input_is_refused_at_once(void **state)
+{
+	start_sim(0, NULL);
+	sh(1, "$VFIO_MIGRATE restore sim0 /dev/zero");
+	expect_logged("/dev/zero: it is no saved state of a device; the device is as it was");
+	sh(1, "$VFIO_MIGRATE compat - sim0 </dev/zero");
+	expect_logged("it is no saved state of a device");
 }
 
 /* It may be the only copy. */
@@ -478,6 +519,9 @@ int main(void)
 		TEST(a_state_goes_from_one_to_another),
 		TEST(a_state_goes_through_a_pipe),
 		TEST(a_file_is_whole_or_not_there),
+		TEST(a_link_is_followed),
+		TEST(a_neighbour_is_left_alone),
+		TEST(endless_input_is_refused_at_once),
 		TEST(a_whole_file_outlives_its_device),
 		TEST(other_things_are_refused),
 		TEST_RECV(devices_move_alone),

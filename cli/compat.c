@@ -52,7 +52,7 @@ static int identify_file(const char *path, struct vfm_identity *identity)
 	CLEANUP(cleanup_close) int fd = -1;
 	int ret;
 
-	fd = spool_open(path, VFM_STATE_FILE_MAX, why);
+	fd = spool_open_once(path, why);
 	ret = fd < 0 ? fd : vfm_state_file_check(fd, &file, why, sizeof(why));
 	if (ret)
 		return complain_of(COMMAND, CLI_EXIT_FAILED, "%s: %s", path, why);

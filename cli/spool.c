@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <vfio-migrate/state-file.h>
+
 #include "base/cleanup.h"
 #include "base/compiler.h"
 
@@ -49,6 +51,49 @@ static int write_all(int fd, const char *data, size_t size)
 	return 0;
 }
 
+/* Up to a whole piece; fewer bytes: the end. */
+static ssize_t read_piece(int from, char *piece)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	while (done < PIECE) {
+		n = read(from, piece + done, PIECE - done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (!n)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+/* Of what is in @to so far: is it the beginning of a state? Whether all of it is right is seen when
+ * all of it is there. */
+static int check_begin(int to, char *why)
+{
+	struct vfm_state_file file = {.size = sizeof(file)};
+	int ret;
+
+	if (lseek(to, 0, SEEK_SET) < 0)
+		return fail(why, errno, "reading");
+	ret = vfm_state_file_check(to, &file, why, SPOOL_WHY_MAX);
+	if (ret && !file.file_bytes)
+		return ret;
+	return lseek(to, 0, SEEK_END) < 0 ? fail(why, errno, "reading") : 0;
+}
+
+static int copy_piece(int to, const char *piece, size_t size, uint64_t before, char *why)
+{
+	int ret = write_all(to, piece, size);
+
+	if (ret)
+		return fail(why, -ret, "keeping it in a temporary file, see TMPDIR");
+	return before ? 0 : check_begin(to, why);
+}
+
 static int copy(int from, int to, uint64_t limit, char *why)
 {
 	CLEANUP(cleanup_free) char *piece = malloc(PIECE);
@@ -58,20 +103,18 @@ static int copy(int from, int to, uint64_t limit, char *why)
 
 	if (!piece)
 		return fail(why, ENOMEM, "reading");
-	while ((n = read(from, piece, PIECE)) != 0) {
-		if (n < 0 && errno == EINTR)
-			continue;
+	while ((n = read_piece(from, piece)) != 0) {
 		if (n < 0)
-			return fail(why, errno, "reading");
+			return fail(why, (int)-n, "reading");
+		ret = copy_piece(to, piece, (size_t)n, done, why);
+		if (ret)
+			return ret;
 		done += (uint64_t)n;
 		if (done > limit) {
 			snprintf(why, SPOOL_WHY_MAX, "it does not end within %llu bytes: see --limit",
 				 (unsigned long long)limit);
 			return -EFBIG;
 		}
-		ret = write_all(to, piece, (size_t)n);
-		if (ret)
-			return fail(why, -ret, "keeping it in a temporary file, see TMPDIR");
 	}
 	if (lseek(to, 0, SEEK_SET) < 0)
 		return fail(why, errno, "reading");
@@ -92,20 +135,37 @@ static int spool(int fd, uint64_t limit, char *why)
 	return ret;
 }
 
-int spool_open(const char *path, uint64_t limit, char why[SPOOL_WHY_MAX])
+static int open_readable(const char *path, struct stat *st)
 {
 	bool input = !strcmp(path, "-");
 	int fd = input ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
+	int error = errno;
 
-	if (fd < 0 || fstat(fd, &st)) {
-		snprintf(why, SPOOL_WHY_MAX, "%s", strerror(errno));
-		return -errno;
-	}
-	if (S_ISDIR(st.st_mode)) {
-		close(fd);
-		snprintf(why, SPOOL_WHY_MAX, "%s", strerror(EISDIR));
-		return -EISDIR;
-	}
-	return S_ISREG(st.st_mode) ? fd : spool(fd, limit, why);
+	if (fd < 0)
+		return -error;
+	error = fstat(fd, st) ? errno : S_ISDIR(st->st_mode) ? EISDIR : 0;
+	if (!error)
+		return fd;
+	close(fd);
+	return -error;
+}
+
+int spool_open_once(const char *path, char why[SPOOL_WHY_MAX])
+{
+	struct stat st;
+	int fd = open_readable(path, &st);
+
+	if (fd < 0)
+		snprintf(why, SPOOL_WHY_MAX, "%s", strerror(-fd));
+	return fd;
+}
+
+int spool_open(const char *path, uint64_t limit, char why[SPOOL_WHY_MAX])
+{
+	struct stat st;
+	int fd = open_readable(path, &st);
+
+	if (fd < 0)
+		snprintf(why, SPOOL_WHY_MAX, "%s", strerror(-fd));
+	return fd < 0 || S_ISREG(st.st_mode) ? fd : spool(fd, limit, why);
 }

@@ -126,6 +126,14 @@ static int target_close(struct target *target, int ret)
 	return ret;
 }
 
+static void target_leave(void *arg)
+{
+	struct target *target = arg;
+
+	if (*target->beside)
+		unlink(target->beside);
+}
+
 static void report(const struct state_work *work, const char *path)
 {
 	char bytes[UNITS_SIZE];
@@ -141,6 +149,8 @@ static int save(struct state_work *work, struct target *target, const char *path
 
 	if (ret)
 		return complain_of(COMMAND, CLI_EXIT_FAILED, "%s: %s", path, strerror(-ret));
+	work->leave = target_leave;
+	work->leave_arg = target;
 	ret = vfm_state_save(work->devices.device[0].device, &work->identity, target->fd,
 			     &work->options, &work->end, &work->error);
 	closed = target_close(target, state_work_is_saved(work) ? 0 : ret);

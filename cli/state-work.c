@@ -16,14 +16,13 @@
 
 #define REDRAW_NS (100 * NS_PER_MSEC)
 
-/* On the library's thread; the main thread waits for that. */
+/* On the library's thread. */
 static int on_progress(void *opaque, uint64_t bytes, uint64_t total)
 {
 	struct state_work *work = opaque;
 	char done[UNITS_SIZE], all[UNITS_SIZE] = "";
 
 	work->bytes = bytes;
-	work->cancelled |= interrupt_take(work->interrupts) != 0;
 	if (work->shows && clock_ns() - work->shown_ns >= REDRAW_NS) {
 		work->shown_ns = clock_ns();
 		if (total != VFM_SIZE_UNKNOWN)
@@ -31,7 +30,22 @@ static int on_progress(void *opaque, uint64_t bytes, uint64_t total)
 		fprintf(stderr, "\r%s%s%s\033[K", units_bytes(done, bytes), *all ? " of " : "", all);
 		fflush(stderr);
 	}
-	return work->cancelled;
+	return 0;
+}
+
+/* On the main thread. What a second interrupt leaves behind, the next command resets or ends. */
+static int on_question(void *opaque)
+{
+	struct state_work *work = opaque;
+
+	if (!interrupt_take(work->interrupts))
+		return work->cancelled;
+	if (work->cancelled) {
+		if (work->leave)
+			work->leave(work->leave_arg);
+		_exit(CLI_EXIT_LEFT);
+	}
+	return work->cancelled = true;
 }
 
 int state_work_begin(struct state_work *work, const char *command, const char *device,
@@ -58,7 +72,8 @@ int state_work_begin(struct state_work *work, const char *command, const char *d
 	cli_device_identify(&work->devices.device[0], &work->identity);
 	work->shows = !quiet && isatty(STDERR_FILENO);
 	work->options = (struct vfm_state_options){
-		.size = sizeof(work->options), .opaque = work, .progress = on_progress};
+		.size = sizeof(work->options), .opaque = work, .progress = on_progress,
+		.cancelled = on_question};
 	return 0;
 }
 

@@ -17,7 +17,9 @@ struct state_work {
 	struct vfm_identity identity;
 	struct vfm_state_options options;
 	int interrupts;
-	bool cancelled;
+	bool cancelled;     /* main thread's */
+	void (*leave)(void *arg); /* before a second interrupt ends the process; NULL: nothing */
+	void *leave_arg;
 	bool shows;         /* progress is shown: standard error is a terminal */
 	uint64_t shown_ns;
 	uint64_t bytes;     /* so far */

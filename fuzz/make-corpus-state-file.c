@@ -61,7 +61,7 @@ static ssize_t encode(size_t sample, unsigned char bytes[FILE_MAX])
 	ssize_t size;
 	size_t room;
 
-	if (fd < 0 || file_writer_new(fd, samples[sample].identity, &writer))
+	if (fd < 0 || file_writer_new(fd, samples[sample].identity, NULL, &writer))
 		return -1;
 	data = file_writer_buffer(writer, &room);
 	for (size_t i = 0; i < samples[sample].size; i++)

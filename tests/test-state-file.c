@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -487,6 +488,45 @@ static void a_cancelled_check_touches_nothing(void **state)
 	close(change.fd);
 }
 
+static int always(void *opaque)
+{
+	return 1;
+}
+
+/* Nobody reads, nothing is non-blocking: the caller's thread ends it, and the device is put back. */
+static void a_save_into_a_full_pipe_can_be_cancelled(void **state)
+{
+	struct vfm_state_options options = {.size = sizeof(options), .cancelled = always};
+	int fds[2];
+
+	for (int sockets = 0; sockets < 2; sockets++) {
+		make(3 * FILE_CHUNK_MAX, ALL_FLAGS);
+		assert_int_equal(sockets ? socketpair(AF_UNIX, SOCK_STREAM, 0, fds) : pipe(fds), 0);
+		assert_int_equal(vfm_state_save(&from->dev, NULL, fds[1], &options, &end, &error),
+				 -ECANCELED);
+		assert_int_equal(end, VFM_DEVICE_UNTOUCHED);
+		assert_int_equal(from->resets, 0);
+		assert_int_equal(from->dev.state, VFM_STATE_RUNNING);
+		close(fds[0]);
+		close(fds[1]);
+		destroy(NULL);
+	}
+}
+
+/* A device that has nothing, and says so for ever. */
+static void a_silent_device_can_be_cancelled(void **state)
+{
+	struct vfm_state_options options = {.size = sizeof(options), .cancelled = always};
+	int fd = new_file();
+
+	make(3000, ALL_FLAGS);
+	from->read_errno = EAGAIN;
+	assert_int_equal(vfm_state_save(&from->dev, NULL, fd, &options, &end, &error), -ECANCELED);
+	assert_int_equal(end, VFM_DEVICE_UNTOUCHED);
+	assert_int_equal(from->dev.state, VFM_STATE_RUNNING);
+	close(fd);
+}
+
 static int stop_at_once(void *opaque, uint64_t bytes, uint64_t total)
 {
 	unsigned *calls = opaque;
@@ -540,6 +580,8 @@ int main(void)
 		TEST(a_left_session_is_reset_first),
 		TEST(a_file_that_changes_behind_the_check_is_refused),
 		TEST(a_cancelled_check_touches_nothing),
+		TEST(a_save_into_a_full_pipe_can_be_cancelled),
+		TEST(a_silent_device_can_be_cancelled),
 		TEST(either_way_can_be_cancelled),
 	};
 

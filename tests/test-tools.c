@@ -316,6 +316,41 @@ static void endless_input_is_refused_at_once(void **state)
 	expect_logged("it is no saved state of a device");
 }
 
+/* A reader that does not read: the device is stopped meanwhile, and one interrupt ends that. */
+static void a_blocked_save_can_be_interrupted(void **state)
+{
+	start_sim(0, NULL);
+	/* More than a pipe holds; when it is in STOP_COPY, the reader having its first byte. */
+	sh(0, "mkfifo fifo && { $VFIO_MIGRATE save sim0 fifo & } && exec 5<fifo && "
+	      "head -c 1 <&5 >first && kill -TERM $! && "
+	      "{ timeout 50 tail --pid=$! -f /dev/null; wait $!; test $? = 4; }");
+	expect_logged("cancelled; the device is as it was");
+	expect(0, "info @/sim0");
+	expect_said("state            RUNNING\n");
+}
+
+/* A fifo without a reader is waited for before the device is touched, and any signal ends that. */
+static void waiting_for_a_reader_can_be_ended(void **state)
+{
+	char *argv[] = {getenv("VFIO_MIGRATE"), (char[]){"save"}, (char[128]){""},
+			(char[128]){""}, NULL};
+	struct process save = {.pid = 0};
+	char log[128];
+
+	start_sim(0, NULL);
+	sh(0, "mkfifo fifo");
+	path_of(argv[2], "sim0");
+	path_of(argv[3], "fifo");
+	path_of(log, "save.log");
+	assert_int_equal(process_spawn(&save, "save", log, argv), 0);
+	assert_int_equal(kill(save.pid, SIGINT), 0);
+	assert_int_equal(process_wait(&save, WAIT_MS), 0);
+	assert_int_not_equal(save.status, 0);
+	process_stop(&save, 5000);
+	expect(0, "info @/sim0");
+	expect_said("state            RUNNING\n");
+}
+
 /* It may be the only copy. */
 static void a_whole_file_outlives_its_device(void **state)
 {
@@ -522,6 +557,8 @@ int main(void)
 		TEST(a_link_is_followed),
 		TEST(a_neighbour_is_left_alone),
 		TEST(endless_input_is_refused_at_once),
+		TEST(a_blocked_save_can_be_interrupted),
+		TEST(waiting_for_a_reader_can_be_ended),
 		TEST(a_whole_file_outlives_its_device),
 		TEST(other_things_are_refused),
 		TEST_RECV(devices_move_alone),

@@ -45,6 +45,10 @@ struct vfm_state_options {
 	/** How far it is: bytes of device data, @total VFM_SIZE_UNKNOWN where that is not known; a
 	 *  restore is at 0 bytes of VFM_SIZE_UNKNOWN while the file is checked. On the library's thread. Anything but 0 ends it with ECANCELED. May be NULL. */
 	int (*progress)(void *opaque, uint64_t bytes, uint64_t total);
+	/** Asked about every 100 ms on the caller's thread, which waits: it comes also while the
+	 *  library's thread sleeps, for the device or for a pipe that nobody reads. Anything but 0
+	 *  ends it with ECANCELED; it is asked on. May be NULL. */
+	int (*cancelled)(void *opaque);
 	int stay_stopped; /**< 1: a restored device stays in STOP. Default: RUNNING */
 	/** How the thread is made; copied. NULL: by the library. */
 	const struct vfm_thread_hooks *threads;

@@ -9,6 +9,8 @@
 #ifndef FILE_FILE_H
 #define FILE_FILE_H
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <vfio-migrate/state-file.h>
 #include "file/format.h"
@@ -17,8 +19,12 @@
 
 struct file_writer;
 
-/* The header is written. 0 or -errno of write(2). */
-int file_writer_new(int fd, const struct vfm_identity *identity, struct file_writer **writer);
+/*
+ * The header is written. 0 or -errno of write(2). Where others may be slow to take what is written,
+ * it waits without being in write(2), and looks at @cancelled (NULL: nobody cancels): -ECANCELED.
+ */
+int file_writer_new(int fd, const struct vfm_identity *identity, const atomic_bool *cancelled,
+		    struct file_writer **writer);
 void file_writer_free(struct file_writer *writer);
 
 /* Where the next data go: *@room bytes, at least one. */
@@ -69,7 +75,13 @@ struct file_job {
 	struct vfm_state_options options;
 	enum vfm_device_end end;
 	struct vfm_error *error;
+	void (*run)(void *job);
 	int result;
+	atomic_bool cancelled;
+	pthread_mutex_t lock; /* of the two below, and held while the device's cancel is called */
+	bool moving;          /* data of the device: it may be cancelled */
+	bool done;
+	pthread_cond_t ended; /* done */
 };
 
 /* Run @run on a thread of its own; returns the job's result. @identity, @options, @end, @error: as
@@ -77,6 +89,10 @@ struct file_job {
 int file_run(struct file_job *job, void (*run)(void *job), const struct vfm_identity *identity,
 	     const struct vfm_state_options *options, enum vfm_device_end *end,
 	     struct vfm_error *error);
+
+/* The device moves data from here on, or no more: in between alone its cancel is called, so that the
+ * arc that puts it back is not cancelled. */
+void file_moving(struct file_job *job, bool moving);
 
 /* Tell how far it is. -ECANCELED: no further. */
 int file_progress(struct file_job *job, uint64_t bytes, uint64_t total);

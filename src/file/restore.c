@@ -113,8 +113,11 @@ static int touch(struct file_job *job, struct file_reader *reader, uint64_t tota
 {
 	int ret = begin(job);
 
-	if (!ret)
+	if (!ret) {
+		file_moving(job, true);
 		ret = load(job, reader, total, checked);
+		file_moving(job, false);
+	}
 	if (!ret)
 		ret = finish(job);
 	job->end = VFM_DEVICE_RESTORED;

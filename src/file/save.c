@@ -127,14 +127,17 @@ static void save(void *arg)
 	int ret = find_home(job, &home), back;
 
 	if (!ret) {
-		ret = file_writer_new(job->fd, &job->identity, &writer);
+		ret = file_writer_new(job->fd, &job->identity, &job->cancelled, &writer);
 		if (ret)
 			error_set(job->error, ret, "writing the file failed");
 	}
 	if (!ret) {
 		ret = stop(job, home);
-		if (!ret)
+		if (!ret) {
+			file_moving(job, true);
 			ret = copy(job, writer);
+			file_moving(job, false);
+		}
 		back = put_back(job, home, !ret);
 		ret = ret ? ret : back;
 	}

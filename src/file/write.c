@@ -2,15 +2,23 @@
 /* Chunks are full but for the last: data are gathered until they are, since a device may give its
  * state in pieces of any size. */
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 #include "base/compiler.h"
 #include "file/file.h"
 
+#define LOOK_MS 100 /* between two looks whether it is cancelled */
+
 struct file_writer {
 	int fd;
+	mode_t kind;          /* S_IFREG and the like */
+	const atomic_bool *cancelled;
 	uint64_t seed;
 	uint64_t offset;      /* of the chunk under way */
 	size_t filled;        /* of it */
@@ -18,14 +26,41 @@ struct file_writer {
 	unsigned char chunk[FILE_CHUNK_MAX];
 };
 
-static int write_all(int fd, const void *data, size_t size)
+/* Until it takes something. A peer that does not read would keep write(2), and the device with it,
+ * for ever. */
+static int wait_writable(const struct file_writer *writer)
+{
+	struct pollfd pollfd = {.fd = writer->fd, .events = POLLOUT};
+
+	for (;;) {
+		if (writer->cancelled && atomic_load(writer->cancelled))
+			return -ECANCELED;
+		if (poll(&pollfd, 1, LOOK_MS) > 0)
+			return 0;
+	}
+}
+
+/* A pipe that poll calls writable takes PIPE_BUF bytes at once, whether or not its flags say that
+ * write(2) may sleep: they are shared with others and not ours to change. */
+static ssize_t write_some(const struct file_writer *writer, const char *at, size_t size)
+{
+	if (writer->kind == S_IFSOCK)
+		return send(writer->fd, at, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return write(writer->fd, at, writer->kind == S_IFREG ? size : MIN(size, (size_t)PIPE_BUF));
+}
+
+static int write_all(const struct file_writer *writer, const void *data, size_t size)
 {
 	const char *at = data;
 	ssize_t n;
+	int ret;
 
 	while (size) {
-		n = write(fd, at, size);
-		if (n < 0 && errno == EINTR)
+		ret = writer->kind == S_IFREG ? 0 : wait_writable(writer);
+		if (ret)
+			return ret;
+		n = write_some(writer, at, size);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		if (n <= 0)
 			return n ? -errno : -EIO;
@@ -35,19 +70,23 @@ static int write_all(int fd, const void *data, size_t size)
 	return 0;
 }
 
-int file_writer_new(int fd, const struct vfm_identity *identity, struct file_writer **writer)
+int file_writer_new(int fd, const struct vfm_identity *identity, const atomic_bool *cancelled,
+		    struct file_writer **writer)
 {
 	struct file_writer *made = calloc(1, sizeof(*made));
 	struct file_header header;
+	struct stat st;
 	int ret = -ENOMEM;
 
 	if (made)
 		made->digest = XXH3_createState();
 	if (made && made->digest) {
 		made->fd = fd;
+		made->kind = fstat(fd, &st) ? S_IFREG : st.st_mode & S_IFMT;
+		made->cancelled = cancelled;
 		made->seed = file_put_header(&header, identity);
 		XXH3_64bits_reset_withSeed(made->digest, made->seed);
-		ret = write_all(fd, &header, sizeof(header));
+		ret = write_all(made, &header, sizeof(header));
 	}
 	if (ret)
 		file_writer_free(made);
@@ -83,9 +122,9 @@ static int flush(struct file_writer *writer)
 
 	file_put_chunk(&chunk, &head, writer->seed);
 	XXH3_64bits_update(writer->digest, writer->chunk, writer->filled);
-	ret = write_all(writer->fd, &chunk, sizeof(chunk));
+	ret = write_all(writer, &chunk, sizeof(chunk));
 	if (!ret)
-		ret = write_all(writer->fd, writer->chunk, writer->filled);
+		ret = write_all(writer, writer->chunk, writer->filled);
 	writer->offset += writer->filled;
 	writer->filled = 0;
 	return ret;
@@ -108,7 +147,7 @@ int file_writer_end(struct file_writer *writer)
 	head.offset = writer->offset;
 	head.digest = XXH3_64bits_digest(writer->digest);
 	file_put_chunk(&chunk, &head, writer->seed);
-	return ret ? ret : write_all(writer->fd, &chunk, sizeof(chunk));
+	return ret ? ret : write_all(writer, &chunk, sizeof(chunk));
 }
 
 uint64_t file_writer_bytes(const struct file_writer *writer)

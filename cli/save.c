@@ -36,8 +36,9 @@ static const struct options options = {
 	.args = "DEVICE FILE",
 	.doc = "Save the state of a device into FILE (- is stdout): stop it, copy it, and put it "
 	       "back to what it was.\v" CLI_DEVICE_HELP
-	       " Exit status 1: it failed, and there is no FILE unless the message says that it holds the "
-	       "state; 4: an interrupt ended it, and there is no FILE.",
+	       " Exit status 1: it failed, and FILE is as it was unless the message says that it "
+	       "holds the state; 4: an interrupt ended it, and FILE is as it was; 130: left by a "
+	       "second one.",
 	.rows = rows,
 	.row_count = ARRAY_SIZE(rows),
 	.arg_count = 2,

@@ -438,7 +438,8 @@ static void a_file_that_changes_behind_the_check_is_refused(void **state)
 	assert_int_equal(save_to(change.fd), 0);
 	vfm_identity_init(&identity, &from->dev);
 	identity.pci_device = 0x4321;
-	assert_int_equal(vfm_state_save(&from->dev, &identity, change.other, NULL, &end, &error), 0);
+	assert_int_equal(vfm_state_save(&from->dev, &identity, change.other, NULL, &end, &error),
+			 0);
 	lseek(change.fd, 0, SEEK_SET);
 	assert_int_equal(vfm_state_restore(&to->dev, NULL, change.fd, &options, &end, &error),
 			 -EBADMSG);
@@ -493,7 +494,7 @@ static int always(void *opaque)
 	return 1;
 }
 
-/* Nobody reads, nothing is non-blocking: the caller's thread ends it, and the device is put back. */
+/* Nobody reads, nothing is non-blocking: the caller ends it, and the device is put back. */
 static void a_save_into_a_full_pipe_can_be_cancelled(void **state)
 {
 	struct vfm_state_options options = {.size = sizeof(options), .cancelled = always};

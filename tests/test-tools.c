@@ -323,7 +323,7 @@ static void a_blocked_save_can_be_interrupted(void **state)
 	/* More than a pipe holds; when it is in STOP_COPY, the reader having its first byte. */
 	sh(0, "mkfifo fifo && { $VFIO_MIGRATE save sim0 fifo & } && exec 5<fifo && "
 	      "head -c 1 <&5 >first && kill -TERM $! && "
-	      "{ timeout 50 tail --pid=$! -f /dev/null; wait $!; test $? = 4; }");
+	      "{ timeout 50 tail --pid=$! -f /dev/null; kill -9 $!; wait $!; test $? = 4; }");
 	expect_logged("cancelled; the device is as it was");
 	expect(0, "info @/sim0");
 	expect_said("state            RUNNING\n");

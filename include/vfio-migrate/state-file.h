@@ -43,7 +43,8 @@ struct vfm_state_options {
 	size_t size;   /**< sizeof(struct vfm_state_options) */
 	void *opaque;  /**< first argument of the callback */
 	/** How far it is: bytes of device data, @total VFM_SIZE_UNKNOWN where that is not known; a
-	 *  restore is at 0 bytes of VFM_SIZE_UNKNOWN while the file is checked. On the library's thread. Anything but 0 ends it with ECANCELED. May be NULL. */
+	 *  restore is at 0 bytes of VFM_SIZE_UNKNOWN while the file is checked. On the library's
+	 *  thread. Anything but 0 ends it with ECANCELED. May be NULL. */
 	int (*progress)(void *opaque, uint64_t bytes, uint64_t total);
 	/** Asked about every 100 ms on the caller's thread, which waits: it comes also while the
 	 *  library's thread sleeps, for the device or for a pipe that nobody reads. Anything but 0
@@ -69,8 +70,9 @@ enum vfm_device_end {
  * Save @device's state to @fd, a file or a pipe, from where it stands. The device goes to STOP_COPY
  * and then back to what it was; a saving session that somebody left in it is ended. @identity: of
  * the device, NULL: what vfm_identity_init says. @options and @error may be NULL. After a failure
- * @fd holds no whole file, unless @end is one of VFM_DEVICE_SAVED_*. Also EBUSY: it is in RESUMING or ERROR, which a reset ends; EOPNOTSUPP:
- * it cannot migrate; EFBIG: past VFM_STATE_FILE_MAX; errnos of write(2).
+ * @fd holds no whole file, unless @end is one of VFM_DEVICE_SAVED_*. Also EBUSY: it is in RESUMING
+ * or ERROR, which a reset ends; EOPNOTSUPP: it cannot migrate; EFBIG: past VFM_STATE_FILE_MAX;
+ * errnos of write(2).
  */
 int vfm_state_save(struct vfm_device *device, const struct vfm_identity *identity, int fd,
 		   const struct vfm_state_options *options, enum vfm_device_end *end,

@@ -90,8 +90,8 @@ int file_run(struct file_job *job, void (*run)(void *job), const struct vfm_iden
 	     const struct vfm_state_options *options, enum vfm_device_end *end,
 	     struct vfm_error *error);
 
-/* The device moves data from here on, or no more: in between alone its cancel is called, so that the
- * arc that puts it back is not cancelled. */
+/* The device moves data from here on, or no more: in between alone its cancel is called, so that
+ * the arc that puts it back is not cancelled. */
 void file_moving(struct file_job *job, bool moving);
 
 /* Tell how far it is. -ECANCELED: no further. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Restoring: read the file through, compare, and only then touch the device. A file can change in
- * between: on its second way the header must be the one that was compared, which is found out before
- * the device is touched, and each chunk and at last the sum of all data are checked again; that, like
- * any other failure from there on, ends in a reset.
+ * between: on its second way the header must be the one that was compared, which is found out
+ * before the device is touched, and each chunk and at last the sum of all data are checked again;
+ * that, like any other failure from there on, ends in a reset.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -350,6 +350,11 @@ static void bad_regions_are_refused(void **state)
 	bad_region = good;
 	bad_region.info.index = 3;
 	try_bad_region();
+	/* Capabilities that are not told, for want of more room than anybody gives. */
+	bad_region = good;
+	bad_region.info.argsz = VFM_VFIO_USER_CAPS_MAX + 1;
+	bad_region.info.cap_offset = 0;
+	try_bad_region();
 }
 
 /* Many areas: the first answer tells only how much room the whole one needs. */

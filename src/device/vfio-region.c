@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "device/region-caps.h"
 #include "device/vfio.h"
 
 #define REGION_FIRST_TRY 4096u  /* bytes of region info that we make room for at first */
@@ -41,82 +42,18 @@ VFM_API void vfm_vfio_region_clear(struct vfm_vfio_region *region)
 	region->area_count = 0;
 }
 
-static bool areas_inside(const struct vfm_vfio_region *region)
+static int take_caps(struct vfm_vfio_region *region, const unsigned char *answer, uint32_t room)
 {
-	for (uint32_t i = 0; i < region->area_count; i++)
-		if (!range_within(region->areas[i].offset, region->areas[i].size, region->bytes))
-			return false;
-	return true;
-}
+	struct region_caps caps;
+	int ret = region_caps_read(&caps, answer, room, room);
 
-/* The body of a sparse capability; @cap has @left bytes up to the end of the answer. */
-static int take_sparse(struct vfm_vfio_region *region, const unsigned char *cap, size_t left)
-{
-	struct vfm_region_cap_sparse sparse;
-
-	if (left < sizeof(sparse) || region->has_sparse)
-		return -EPROTO;
-	memcpy(&sparse, cap, sizeof(sparse));
-	if (sparse.nr_areas > (left - sizeof(sparse)) / sizeof(*region->areas))
-		return -EPROTO;
-	region->has_sparse = 1;
-	if (!sparse.nr_areas)
-		return 0;
-	region->areas = calloc(sparse.nr_areas, sizeof(*region->areas));
-	if (!region->areas)
-		return -ENOMEM;
-	memcpy(region->areas, cap + sizeof(sparse), sparse.nr_areas * sizeof(*region->areas));
-	region->area_count = sparse.nr_areas;
-	return areas_inside(region) ? 0 : -EPROTO;
-}
-
-static int take_type(struct vfm_vfio_region *region, const unsigned char *cap, size_t left)
-{
-	struct vfm_region_cap_type type;
-
-	if (left < sizeof(type))
-		return -EPROTO;
-	memcpy(&type, cap, sizeof(type));
-	region->type = type.type;
-	region->subtype = type.subtype;
-	return 0;
-}
-
-static int take_cap(struct vfm_vfio_region *region, uint16_t id, const unsigned char *cap,
-		    size_t left)
-{
-	switch (id) {
-	case VFM_REGION_CAP_SPARSE_MMAP:
-		return take_sparse(region, cap, left);
-	case VFM_REGION_CAP_TYPE:
-		return take_type(region, cap, left);
-	case VFM_REGION_CAP_MSIX_MAPPABLE:
-		region->msix_mappable = 1;
-		return 0;
-	default:
-		return 0;
-	}
-}
-
-/* Walk the chain. It may only lead forwards, so that it has an end. */
-static int take_caps(struct vfm_vfio_region *region, const unsigned char *info, size_t size,
-		     uint32_t offset)
-{
-	uint32_t least = sizeof(struct vfm_uapi_region_info);
-	struct vfm_info_cap cap;
-	int ret;
-
-	while (offset) {
-		if (offset < least || !range_within(offset, sizeof(cap), size))
-			return -EPROTO;
-		memcpy(&cap, info + offset, sizeof(cap));
-		ret = take_cap(region, cap.id, info + offset, size - offset);
-		if (ret < 0)
-			return ret;
-		least = offset + (uint32_t)sizeof(cap);
-		offset = cap.next;
-	}
-	return 0;
+	region->type = caps.type;
+	region->subtype = caps.subtype;
+	region->msix_mappable = caps.msix_mappable;
+	region->has_sparse = caps.has_sparse;
+	region->area_count = caps.area_count;
+	region->areas = caps.areas;
+	return ret;
 }
 
 static int ask_region(const struct vfio_sys *sys, int fd, uint32_t index, void *buf, uint32_t room,
@@ -150,18 +87,12 @@ int vfio_get_region(const struct vfio_sys *sys, int fd, uint32_t index,
 		room = info.argsz;
 		ret = ask_region(sys, fd, index, buf, room, &info);
 	}
-	if (ret >= 0 && info.argsz > room)
-		ret = -EPROTO; /* what it does not tell may be what must not be mapped */
 	if (ret < 0)
 		return ret;
 	region->flags = info.flags;
 	region->bytes = info.size;
 	region->offset = info.offset;
-	if (info.flags & VFM_REGION_INFO_CAPS)
-		ret = take_caps(region, buf, MIN(room, info.argsz), info.cap_offset);
-	if (ret < 0)
-		vfm_vfio_region_clear(region);
-	return ret < 0 ? ret : 0;
+	return take_caps(region, buf, room);
 }
 
 VFM_API int vfm_vfio_get_region(struct vfm_vfio *vfio, uint32_t index,

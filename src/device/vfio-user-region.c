@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "device/region-caps.h"
 #include "device/vfio-user-client.h"
 
 #define REGION_FIRST_TRY 4096u /* bytes of region info that we ask for at first */
@@ -55,77 +56,19 @@ VFM_API void vfm_vfio_user_region_clear(struct vfm_vfio_user_region *region)
 	region->area_count = 0;
 }
 
-/* The body of a sparse capability; @cap has @left bytes up to the end of the reply. */
-static int take_sparse(struct vfm_vfio_user_region *region, const unsigned char *cap, size_t left)
+static int take_caps(struct vfm_vfio_user_region *region, const unsigned char *reply, size_t size,
+		     uint32_t room)
 {
-	struct vfm_region_cap_sparse sparse;
+	struct region_caps caps;
+	int ret = region_caps_read(&caps, reply, size, room);
 
-	if (left < sizeof(sparse) || region->has_sparse)
-		return -EPROTO;
-	memcpy(&sparse, cap, sizeof(sparse));
-	if (sparse.nr_areas > (left - sizeof(sparse)) / sizeof(*region->areas))
-		return -EPROTO;
-	region->has_sparse = 1;
-	if (!sparse.nr_areas)
-		return 0;
-	region->areas = calloc(sparse.nr_areas, sizeof(*region->areas));
-	if (!region->areas)
-		return -ENOMEM;
-	memcpy(region->areas, cap + sizeof(sparse), sparse.nr_areas * sizeof(*region->areas));
-	region->area_count = sparse.nr_areas;
-	for (uint32_t i = 0; i < region->area_count; i++)
-		if (!range_within(region->areas[i].offset, region->areas[i].size, region->bytes))
-			return -EPROTO;
-	return 0;
-}
-
-static int take_type(struct vfm_vfio_user_region *region, const unsigned char *cap, size_t left)
-{
-	struct vfm_region_cap_type type;
-
-	if (left < sizeof(type))
-		return -EPROTO;
-	memcpy(&type, cap, sizeof(type));
-	region->type = type.type;
-	region->subtype = type.subtype;
-	return 0;
-}
-
-static int take_cap(struct vfm_vfio_user_region *region, uint16_t id, const unsigned char *cap,
-		    size_t left)
-{
-	switch (id) {
-	case VFM_REGION_CAP_SPARSE_MMAP:
-		return take_sparse(region, cap, left);
-	case VFM_REGION_CAP_TYPE:
-		return take_type(region, cap, left);
-	case VFM_REGION_CAP_MSIX_MAPPABLE:
-		region->msix_mappable = 1;
-		return 0;
-	default:
-		return 0;
-	}
-}
-
-/* Walk the chain. It may only lead forwards, so that it has an end. */
-static int take_caps(struct vfm_vfio_user_region *region, const unsigned char *info, size_t size,
-		     uint32_t offset)
-{
-	struct vfm_info_cap cap;
-	uint32_t least = sizeof(struct vfm_vfio_user_region_info);
-	int ret;
-
-	while (offset) {
-		if (offset < least || !range_within(offset, sizeof(cap), size))
-			return -EPROTO;
-		memcpy(&cap, info + offset, sizeof(cap));
-		ret = take_cap(region, cap.id, info + offset, size - offset);
-		if (ret < 0)
-			return ret;
-		least = offset + (uint32_t)sizeof(cap);
-		offset = cap.next;
-	}
-	return 0;
+	region->type = caps.type;
+	region->subtype = caps.subtype;
+	region->msix_mappable = caps.msix_mappable;
+	region->has_sparse = caps.has_sparse;
+	region->area_count = caps.area_count;
+	region->areas = caps.areas;
+	return ret;
 }
 
 /* One request with room for @room bytes; the fds are in @region. Bytes that came, or -errno. */
@@ -147,7 +90,8 @@ static int ask_region(struct vfm_vfio_user *client, uint32_t index, void *buf, u
 	return (int)call.reply_size;
 }
 
-static int take_region(struct vfm_vfio_user_region *region, const unsigned char *buf, size_t size)
+static int take_region(struct vfm_vfio_user_region *region, const unsigned char *buf, size_t size,
+		       uint32_t room)
 {
 	struct vfm_vfio_user_region_info info;
 
@@ -157,9 +101,7 @@ static int take_region(struct vfm_vfio_user_region *region, const unsigned char 
 	region->flags = info.flags;
 	region->bytes = info.size;
 	region->offset = info.offset;
-	if (!(info.flags & VFM_REGION_INFO_CAPS))
-		return 0;
-	return take_caps(region, buf, MIN(size, (size_t)info.argsz), info.cap_offset);
+	return take_caps(region, buf, size, room);
 }
 
 /* How much room the full answer needs, 0: it is here. */
@@ -192,7 +134,7 @@ VFM_API int vfm_vfio_user_get_region(struct vfm_vfio_user *client, uint32_t inde
 		ret = ask_region(client, index, buf, room, region);
 	}
 	if (ret > 0)
-		ret = take_region(region, buf, (size_t)ret);
+		ret = take_region(region, buf, (size_t)ret, room);
 	if (ret < 0)
 		vfm_vfio_user_region_clear(region);
 	if (ret == -EPROTO)

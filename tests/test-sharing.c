@@ -24,9 +24,8 @@ static void count(struct rig *rig, const struct wire_header *header)
 	(void)rig;
 	if (header->type == WIRE_ROUND && !seen.at_round)
 		seen.at_round = seen.bytes[0] + seen.bytes[1];
-	if (header->type != WIRE_DEVICE)
-		return;
-	assert_true(device < 2);
+	if (header->type != WIRE_DEVICE || device > 1)
+		return; /* no assertion ends a thread that is not the test's */
 	seen.bytes[device] += header->bulk;
 	if (seen.bytes[0] >= LARGE / 2 && !seen.other_at_half)
 		seen.other_at_half = seen.bytes[1];

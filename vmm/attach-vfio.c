@@ -139,6 +139,23 @@ static int vfio_map_memory(struct vmm_device *d)
 	return 0; /* the space has it */
 }
 
+/* The guest's own mapping of the peer's BAR goes into the space. All devices share that: one of them
+ * was first. */
+static int vfio_map_peer(struct vmm_device *d, uint64_t gpa, uint64_t size, int fd, uint64_t offset)
+{
+	const struct vmm *vm = d->vm;
+	unsigned i;
+	int ret;
+
+	for (i = 0; i < vm->mappings; i++)
+		if (vm->mapping[i].gpa == gpa && vm->mapping[i].size == size)
+			break;
+	if (i == vm->mappings)
+		return -ENODEV;
+	ret = vfm_vfio_space_map(vm->space, gpa, size, vm->mapping[i].host);
+	return ret == -EEXIST ? 0 : ret;
+}
+
 static int vfio_new_device(struct vmm_device *d, struct vfm_device **device)
 {
 	return vfm_device_new_vfio(vfio_of(d), d->name, device);
@@ -156,5 +173,6 @@ const struct attach_ops attach_vfio = {
 	.set_irq = vfio_set_irq,
 	.unmask = vfio_unmask,
 	.map_memory = vfio_map_memory,
+	.map_peer = vfio_map_peer,
 	.new_device = vfio_new_device,
 };

@@ -105,6 +105,7 @@ int scene_stop(void **state)
 	json_object_put(report);
 	report = NULL;
 	last_beat = 0;
+	verify.p2p = false;
 	return clean ? 0 : -1;
 }
 
@@ -288,9 +289,24 @@ void scene_expect_more(enum lab_end end, const char *member)
 	want(now > first, "the device's %s stay as they are", member);
 }
 
+static bool first_is_uart(enum lab_end end)
+{
+	struct json_object *seen = ask(end, "x-vfm-verify", NULL);
+	struct json_object *list = field_find(seen, "live.devices");
+	bool is = field_find(json_object_array_get_idx(list, 0), "uart");
+
+	json_object_put(seen);
+	return is;
+}
+
 void scene_expect_device(enum lab_end end)
 {
-	scene_expect_more(end, scene.config.vfio[end] ? "uart.received" : "records");
+	scene_expect_more(end, first_is_uart(end) ? "uart.received" : "records");
+}
+
+void scene_watch_peers(void)
+{
+	verify.p2p = true;
 }
 
 void scene_expect_waiting(void)

@@ -59,6 +59,9 @@ void scene_expect_device(enum lab_end end);
 uint64_t scene_look(enum lab_end end, const char *member);
 void scene_expect_more(enum lab_end end, const char *member);
 
+/* The VMs have --p2p: an arrival is one only if no device wrote to another one late. */
+void scene_watch_peers(void);
+
 /* The destination is there and has not run the guest. */
 void scene_expect_waiting(void);
 

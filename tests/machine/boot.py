@@ -10,6 +10,9 @@ The report is what the tests print, and between it marks, lines "machine: WORD T
 each there is an empty line, since a test may end without a newline. TOKEN is the machine's own, told
 in the first mark, before any test has run, so that what a test prints is no mark.
 
+What the kernel has logged during a test comes after a mark of its own; a report of a mistake in there
+makes the test fail, however it ended.
+
 Every wait ends: the machine has START seconds until its first test, each test SLACK seconds more
 than the machine grants it, SLACK for the end. A test that the machine did not end failed.
 
@@ -21,6 +24,7 @@ import collections
 import ctypes
 import json
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -36,6 +40,11 @@ MARK = 'machine: '
 LINE_MAX = 1 << 16
 OUTPUT_MAX = 1 << 18
 LOG_MAX = 1 << 24
+# How the kernel begins a report of something that must not be: of its checks of memory, locks, objects
+# and arithmetic, and of its own assertions. A stall that a busy host causes is none.
+COMPLAINT = re.compile(r'BUG: |WARNING: |UBSAN: |ODEBUG: |Oops|general protection fault'
+                       r'|refcount_t: |list_(add|del) corruption|INFO: task .* blocked'
+                       r'|INFO: trying to register|kmemleak: [1-9]|Modules linked in:')
 
 
 class Standstill(Exception):
@@ -90,10 +99,21 @@ class Results:
             raise Standstill(f'it is lost, at the test "{name}"')
         self.name, self.begun, self.began = name, True, time.monotonic()
         self.output, self.size = collections.deque(), 0
+        self.kernel, self.complaint = False, None
+
+    def begin_kernel(self):
+        """What comes now, until the test's end, is the kernel's log. None of it is kept up to the
+        first complaint."""
+        self.kernel = True
 
     def add(self, line):
         if not self.name:
             return
+        if self.kernel and not self.complaint:
+            if not COMPLAINT.search(line):
+                return
+            self.complaint = line
+            self.output.append('---- the kernel:')
         self.output.append(line)
         self.size += len(line) + 1
         while self.size > OUTPUT_MAX:
@@ -109,7 +129,10 @@ class Results:
         took = time.monotonic() - self.began
         result = {0: 'OK', 77: 'SKIP'}.get(status, 'FAIL')
         how = ''
-        if status == 137 and took >= self.limits[self.name]:
+        if self.complaint:
+            result = 'FAIL'
+            how = f' (status {status}; the kernel complained)'
+        elif status == 137 and took >= self.limits[self.name]:
             how = f' (ended by its limit, {self.limits[self.name]} s)'
         elif status is None:
             how = ' (the machine did not end it)'
@@ -142,6 +165,8 @@ def obey(word, rest, report, results):
     if word == 'test':
         results.begin(rest)
         report.allow(results.limits[rest] + SLACK)
+    elif word == 'kernel':
+        results.begin_kernel()
     elif word == 'end':
         name, status = rest.split()
         if name != results.name:

@@ -2,13 +2,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Debian's kernel as it is, with mtty built for it. Sourced by machine, with kernel.sh.
 
-make_mtty() # RELEASE PACKAGES
+# As of packages that were installed, by the links that these bring along: headers is one more.
+take_debian_headers() # RELEASE TREE
+{
+	mkdir usr
+	cp -a "$2/usr/src" "$2/usr/lib" usr
+	ln -s "usr/src/linux-headers-$1" headers
+}
+
+make_mtty() # PACKAGES
 {
 	mkdir mtty
-	tar -xJf "$2/source.tar.xz" -C mtty --strip-components=3 \
+	tar -xJf "$1/source.tar.xz" -C mtty --strip-components=3 \
 		"linux-source-$kernel_series/samples/vfio-mdev/mtty.c"
 	echo "obj-m += mtty.o" >mtty/Makefile
-	env -u CC -u ARCH -u MAKEFLAGS make -s -C "$2/tree/usr/src/linux-headers-$1" M="$PWD/mtty" \
+	env -u CC -u ARCH -u MAKEFLAGS make -s -C headers M="$PWD/mtty" \
 		CONFIG_DEBUG_INFO_BTF_MODULES= modules # pahole would be needed
 }
 
@@ -17,7 +25,8 @@ make_debian() # RELEASE PACKAGES
 {
 	local modules=root/lib/modules/$1
 
-	make_mtty "$1" "$2"
+	take_debian_headers "$1" "$2/tree"
+	make_mtty "$2"
 	mkdir -p "$modules/kernel"
 	find "$2/tree" -path "*/lib/modules/$1/modules.*" -exec cp {} "$modules" \;
 	find "$2/tree" -name '*.ko.xz' -exec cp {} "$modules/kernel" \;

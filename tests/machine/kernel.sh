@@ -1,29 +1,39 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # The test machine's kernels, made of Debian's packages; none of these is installed. Sourced by
-# machine, with cache.sh.
+# machine, with cache.sh and archive.sh.
 #
-# A kernel is a directory of the cache: vmlinuz, busybox and root/lib/modules. There is a file for
-# each of the two kinds, kernel-debian.sh and kernel-full.sh, with a function make_KIND.
+# A kernel is a directory of the cache: vmlinuz, busybox, root/lib/modules, and headers, which is what
+# "make -C" wants for a driver. For each of the kinds there is a function make_KIND, in
+# kernel-debian.sh and kernel-made.sh. The packages of debian and full are those that the host's apt
+# knows, the ones of new are of Debian unstable.
 
 kernel_series=6.12
 packages_debian=(binutils gcc kmod make xz-utils)
 # shellcheck disable=SC2034 # kernel() has it by another name
 packages_full=("${packages_debian[@]}" bc bison flex libelf-dev)
+# shellcheck disable=SC2034
+packages_new=("${packages_full[@]}" debian-archive-keyring)
 # Of Debian's; to these comes mtty.
-kernel_modules=(vfio vfio_iommu_type1 vfio-pci vfio-pci-core mdev irqbypass kvm kvm-amd ccp)
+kernel_modules=(vfio vfio_iommu_type1 vfio-pci vfio-pci-core mdev irqbypass kvm kvm-amd ccp
+	netfs 9pnet 9pnet_virtio 9p)
+# What goes into a kernel besides its packages.
+declare -A kernel_files=(
+	[debian]="kernel-debian.sh"
+	[full]="kernel-made.sh kernel-made.config kernel-full.config"
+	[new]="kernel-made.sh kernel-made.config kernel-new.config")
 
 # ---- packages ----
 
 # The newest kernel of the series that apt knows, as it calls itself (uname -r); or nothing.
-newest_release()
+newest_stable()
 {
 	command -v apt-cache >/dev/null || return 0
 	apt-cache search --names-only "^linux-headers-$kernel_series\\.[0-9.]+\\+deb[0-9]+-amd64\$" |
 		cut -d ' ' -f 1 | sed 's/^linux-headers-//' | sort -V | tail -n 1
 }
 
-update_lists()
+update_stable()
 {
 	local admin=()
 
@@ -59,12 +69,11 @@ unpack_image() # FILE
 		"${wanted[@]}"
 }
 
-# Into the current directory: the packages' files in tree/, the kernel's source packed.
-make_packages() # RELEASE
+# The packages' files into tree/, the kernel's source packed.
+unpack()
 {
 	local package
 
-	download "$1"
 	mkdir tree
 	for package in *.deb; do
 		case $package in
@@ -75,24 +84,47 @@ make_packages() # RELEASE
 		esac
 		rm "$package"
 	done
-	mv "tree/usr/src/linux-source-$kernel_series.tar.xz" source.tar.xz
+	mv tree/usr/src/linux-source-*.tar.xz source.tar.xz
+}
+
+make_packages_stable() # RELEASE
+{
+	download "$1"
+	unpack
 	# It names a place in /usr/src, where the headers are not.
 	sed -i 's#/usr/src/#../#' "tree/usr/src/linux-headers-$1/Makefile"
 }
 
+# Of unstable: the newest source, as its package and version, "linux-source-7.2=7.2.13-1"; or nothing.
+newest_unstable()
+{
+	[ -z "$archive" ] || archive_newest '^linux-source-[0-9]+\.[0-9]+$'
+}
+
+update_unstable()
+{
+	[ -n "$archive" ] && archive_reopen && [ -n "$archive" ]
+}
+
+make_packages_unstable() # PACKAGE=VERSION
+{
+	archive_apt apt-get -qq download "$1" busybox-static
+	unpack
+}
+
 # Sets $release to the newest and $packages to their directory, or this to nothing. What apt knows may
-# be older than what the archive has.
+# be older than what the archive has: SUITE
 get_packages()
 {
 	local lists
 
 	packages=
 	for lists in known updated; do
-		[ "$lists" = known ] || update_lists || return 0
-		release=$(newest_release)
+		[ "$lists" = known ] || "update_$1" || return 0
+		release=$("newest_$1")
 		[ -n "$release" ] || continue
 		cached "packages-$(hash_of "$release" "${kernel_modules[*]}")" \
-			make_packages "$release"
+			"make_packages_$1" "$release"
 		packages=$cached
 		[ -z "$packages" ] || return 0
 	done
@@ -107,25 +139,33 @@ take_busybox() # PACKAGES
 
 kernel_name() # KIND RELEASE
 {
-	echo "$1-$(hash_of "$2" "$(cat "$here/kernel-$1".*)")"
+	local files
+
+	read -ra files <<<"${kernel_files[$1]}"
+	echo "$1-$(hash_of "$2" "$(cd "$here" && cat "${files[@]}")")"
 }
 
 # kernel KIND: its directory is left in $cached.
 kernel()
 {
 	local -n needed=packages_$1
-	local release packages
+	local suite=stable release packages archive
 
-	release=$(newest_release)
+	if [ "$1" = new ]; then
+		suite=unstable
+		need_packages debian-archive-keyring
+		archive_open sid
+	fi
+	release=$("newest_$suite")
 	cached=$cache/$(kernel_name "$1" "$release")
 	if [ -d "$cached" ]; then
 		touch "$cached" # in use
 		return
 	fi
 	need_packages "${needed[@]}"
-	echo "test machine: preparing a kernel $kernel_series ($1)"
-	get_packages
-	[ -n "$packages" ] || skip_all "apt does not get the packages of a kernel $kernel_series"
+	echo "test machine: preparing a kernel ($1)"
+	get_packages "$suite"
+	[ -n "$packages" ] || skip_all "apt does not get a kernel's packages of Debian $suite"
 	cached "$(kernel_name "$1" "$release")" "make_$1" "$release" "$packages"
 	[ -n "$cached" ] || die "the test machine's kernel cannot be built"
 }

@@ -2,7 +2,8 @@
 # shellcheck shell=dash
 # For the test scripts in the machine, which begin with ". /t/lib.sh". They run under busybox' sh in
 # an empty directory of their own that is gone afterwards, as are their processes and mdev devices.
-# Status 0 is passed, 77 skipped. $VFIO_MIGRATE is the program, $MACHINE_KERNEL debian or full.
+# Status 0 is passed, 77 skipped. $VFIO_MIGRATE is the program, $MACHINE_KERNEL debian,
+# full or new.
 set -eu
 
 # A PCI device behind an IOMMU, bound to vfio-pci: no migration.
@@ -42,14 +43,14 @@ group_of()
 	echo "/dev/vfio/$(basename "$(readlink /sys/bus/*/devices/"$1"/iommu_group)")"
 }
 
-# cdev_of UUID|$pci_device: its /dev/vfio/devices/vfioN; only the full kernel has it
+# cdev_of UUID|$pci_device: its /dev/vfio/devices/vfioN; the kernel debian has none
 cdev_of()
 {
 	set -- /sys/bus/*/devices/"$1"/vfio-dev/*
 	echo "/dev/vfio/devices/$(basename "$1")"
 }
 
-# state_of UUID: as the kernel tells it in debugfs; only the full kernel does
+# state_of UUID: as the kernel tells it in debugfs; the kernel debian does not
 state_of()
 {
 	cat "/sys/kernel/debug/vfio/$1/migration/state"

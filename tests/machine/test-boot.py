@@ -82,6 +82,43 @@ class Marks(Case):
         self.check('mark test a; mark end a 0; mark done', 1, 'OK', 'FAIL')
 
 
+class Kernel(Case):
+    def check_log(self, text, result):
+        self.check(f"mark test a; echo one; mark kernel; echo '{text}'; mark end a 0;"
+                   'mark test b; mark kernel; mark end b 0; mark done',
+                   0 if result == 'OK' else 1, result, 'OK')
+
+    def test_nothing_of_note(self):
+        self.check_log('[    7.1] vfio_mdev: bound\n[    7.2] rcu: INFO: rcu_sched self-detected stall',
+                       'OK')
+        self.assertEqual(self.output, {'a': 'one', 'b': ''})
+
+    def test_complaints(self):
+        for text in (
+            'BUG: KASAN: slab-use-after-free in f+0x1/0x2',
+            'WARNING: possible circular locking dependency detected',
+            'WARNING: CPU: 1 PID: 7 at drivers/a.c:9 f+0x1/0x2',
+            'BUG: sleeping function called from invalid context at a.c:1',
+            'UBSAN: shift-out-of-bounds in a.c:3:2',
+            'ODEBUG: free active (active state 0) object: f type: timer_list',
+            'INFO: task cat:77 blocked for more than 120 seconds.',
+            'kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)',
+        ):
+            with self.subTest(text):
+                self.check_log(f'[    7.1] quiet\n[    7.2] {text}\n[    7.3] Call Trace:', 'FAIL')
+                self.assertEqual(self.output['a'].splitlines(),
+                                 ['one', '---- the kernel:', f'[    7.2] {text}',
+                                  '[    7.3] Call Trace:'])
+
+    def test_complaint_in_a_skipped_test(self):
+        self.check('mark test a; mark kernel; echo BUG: one; mark end a 77;'
+                   'mark test b; mark end b 0; mark done', 1, 'FAIL', 'OK')
+
+    def test_test_speaks_of_complaints(self):
+        self.check('mark test a; echo BUG: none; mark kernel; mark end a 0;'
+                   'mark test b; mark end b 0; mark done', 0, 'OK', 'OK')
+
+
 class Ends(Case):
     def setUp(self):
         super().setUp()

@@ -18,6 +18,7 @@
 #include "base/trace.h"
 #include "fsm/fsm.h"
 #include "sim/device.h"
+#include "sim/platform.h"
 
 /* More time than this between two ticks is not made up for: the device was held up. */
 #define TICK_MAX_NS NS_PER_SEC
@@ -97,7 +98,7 @@ int sim_create(const struct sim_options *options, const struct sim_host_ops *ops
 	sim->ops = ops;
 	sim->opaque = opaque;
 	sim->known_flags = UINT32_MAX;
-	ret = p2p_create(&sim->mailbox);
+	ret = platform_create_mailbox(&sim->mailbox);
 	if (!ret)
 		ret = memory_create(&sim->memory, options->state_size);
 	if (!ret)
@@ -121,7 +122,7 @@ void sim_destroy(struct sim *sim)
 	load_destroy(&sim->load);
 	save_destroy(&sim->save);
 	memory_destroy(&sim->memory);
-	p2p_destroy(&sim->mailbox);
+	platform_destroy_mailbox(&sim->mailbox);
 	free(sim);
 }
 
@@ -256,6 +257,11 @@ bool sim_in_session(const struct sim *sim)
 	return sim->save.open || sim->load.open;
 }
 
+uint64_t sim_session(const struct sim *sim)
+{
+	return sim_in_session(sim) ? sim->session.number : 0;
+}
+
 int sim_no_session(const struct sim *sim)
 {
 	return sim->state == VFM_STATE_ERROR ? -sim->who->error_errno : -sim->who->closed_errno;
@@ -283,10 +289,18 @@ static int leave_session(struct sim *sim, enum vfm_state from, enum vfm_state to
 	return 0;
 }
 
+static void begin_session(struct sim *sim)
+{
+	sim->session = (struct session){
+		.number = sim->session.number + 1,
+		.doorbells = sim->regs.doorbells,
+	};
+}
+
 static int open_session(struct sim *sim, enum vfm_state from, enum vfm_state to)
 {
 	if (fsm_arc_opens_saving(from, to) || fsm_arc_opens_resuming(from, to))
-		sim->session = (struct session){.doorbells = sim->regs.doorbells};
+		begin_session(sim);
 	if (fsm_arc_opens_saving(from, to))
 		return save_open(sim);
 	return fsm_arc_opens_resuming(from, to) ? load_open(sim) : 0;

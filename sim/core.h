@@ -179,8 +179,9 @@ int sim_region_read(struct sim *sim, uint32_t index, uint64_t offset, void *buf,
 int sim_region_write(struct sim *sim, uint32_t index, uint64_t offset, const void *buf,
 		     size_t len);
 
-/* The memory behind the mailbox BAR (regs.h), for those who map it: an fd of SIM_BAR_SIZE bytes
- * that cannot be resized, owned by the device. */
+/* The memory behind the mailbox BAR (regs.h), for those who map it: SIM_BAR_SIZE bytes, owned by
+ * the device. In user space it is also an fd that cannot be resized. */
+void *sim_mailbox(const struct sim *sim);
 int sim_mailbox_fd(const struct sim *sim);
 
 /* MSI-X vectors. */
@@ -206,6 +207,9 @@ enum vfm_state sim_state(const struct sim *sim);
  * on the way; if the loaded stream was refused (generic: -EFAULT), in ERROR.
  */
 int sim_set_state(struct sim *sim, uint32_t state);
+
+/* The data session that is open, 0: none. No two of a device have one number. */
+uint64_t sim_session(const struct sim *sim);
 
 /*
  * The next at most @max bytes of the saved stream, as pieces of the device's own memory, in

@@ -58,7 +58,7 @@ struct memory {
 
 /* The mailbox BAR: memory that peers may map. */
 struct mailbox {
-	int fd;
+	int fd;                                 /* of that memory, in user space */
 	uint64_t *words;                        /* shared: others write to it at any time */
 	uint64_t known[SIM_BAR_SIZE / 8];       /* what it held when it was last looked at */
 };
@@ -85,7 +85,7 @@ struct save {
 	size_t stage_end;
 	uint64_t taken;      /* bytes of the stream handed out */
 	uint8_t flipped;     /* the byte of --corrupt-stream */
-	XXH3_state_t *hash;
+	XXH64_state_t *hash;
 };
 
 /* The data session that writes. */
@@ -114,7 +114,7 @@ struct load {
 	struct regs *regs; /* taken over at the end */
 	uint8_t mailbox[SIM_BAR_SIZE]; /* likewise */
 	uint64_t *seen;    /* pages that came at least once */
-	XXH3_state_t *hash;
+	XXH64_state_t *hash;
 };
 
 /* Pages written by DMA: chunks of bitmap, sorted by address, made when first written to. */
@@ -136,6 +136,7 @@ struct log {
 
 /* What triggers measure: since a data session, of either kind, was opened. */
 struct session {
+	uint64_t number;    /* from 1, in the order of opening */
 	uint64_t ns;        /* that ticks told of */
 	uint64_t bytes;     /* of stream */
 	uint64_t infos;     /* precopy info queries */
@@ -171,6 +172,7 @@ struct sim {
 	struct save save;
 	struct load load;
 	struct log log;
+	struct sim_record batch[64]; /* of one write to guest memory */
 };
 
 /* core.c */
@@ -241,8 +243,6 @@ bool fault_reinit_due(const struct sim *sim);
 bool fault_needs_ticks(const struct sim *sim);
 
 /* p2p.c */
-int p2p_create(struct mailbox *mailbox);
-void p2p_destroy(struct mailbox *mailbox);
 void p2p_reset(struct sim *sim);
 void p2p_tick(struct sim *sim, uint64_t ns);
 void p2p_look(struct sim *sim); /* count what has come in */

@@ -25,7 +25,7 @@ int load_create(struct sim *sim)
 {
 	struct load *load = &sim->load;
 
-	load->hash = XXH3_createState();
+	load->hash = XXH64_createState();
 	load->regs = calloc(1, sizeof(*load->regs));
 	load->seen = calloc(bitmap_words(sim->memory.pages), sizeof(*load->seen));
 	return load->hash && load->regs && load->seen ? 0 : -ENOMEM;
@@ -33,7 +33,7 @@ int load_create(struct sim *sim)
 
 void load_destroy(struct load *load)
 {
-	XXH3_freeState(load->hash);
+	XXH64_freeState(load->hash);
 	free(load->regs);
 	free(load->seen);
 }
@@ -58,7 +58,7 @@ int load_open(struct sim *sim)
 	load->taken = 0;
 	load->unpaid = 0;
 	load->at_end = 0;
-	XXH3_64bits_reset(load->hash);
+	XXH64_reset(load->hash, 0);
 	bitmap_clear_range(load->seen, 0, sim->memory.pages);
 	expect(load, LOAD_HEADER, sim->who->header_size);
 	return 0;
@@ -148,13 +148,12 @@ static bool take_memory(struct sim *sim)
 static bool take_regs(struct sim *sim)
 {
 	struct load *load = &sim->load;
-	struct stream_regs in;
+	const struct stream_regs *in = (const void *)load->stage;
 
-	memcpy(&in, load->stage, sizeof(in));
-	if (stream_unpack_regs(&in, sim->regs.config, load->regs) ||
+	if (stream_unpack_regs(in, sim->regs.config, load->regs) ||
 	    (sim->who->no_dma && (load->regs->dma_rate || load->regs->p2p_rate)))
 		return false;
-	memcpy(load->mailbox, in.mailbox, sizeof(load->mailbox));
+	memcpy(load->mailbox, in->mailbox, sizeof(load->mailbox));
 	load->have_regs = true;
 	expect(load, LOAD_RECORD, sizeof(struct stream_record));
 	return true;
@@ -166,9 +165,9 @@ static bool take_end(struct sim *sim)
 	struct stream_end in;
 
 	memcpy(&in, load->stage, sizeof(in));
-	XXH3_64bits_update(load->hash, &in, sizeof(in) - sizeof(in.hash));
+	XXH64_update(load->hash, &in, sizeof(in) - sizeof(in.hash));
 	if (get_le64(in.length) != load->taken ||
-	    get_le64(in.hash) != XXH3_64bits_digest(load->hash) ||
+	    get_le64(in.hash) != XXH64_digest(load->hash) ||
 	    bitmap_count(load->seen, sim->memory.pages) != sim->memory.pages)
 		return false;
 	load->complete = true;
@@ -264,7 +263,7 @@ static void take(struct sim *sim, size_t bytes)
 	if (load->bad)
 		return;
 	if (load->at != LOAD_END)
-		XXH3_64bits_update(load->hash, place(sim), bytes);
+		XXH64_update(load->hash, place(sim), bytes);
 	load->got += bytes;
 	if (load->got == load->need)
 		load->bad = !take_whole(sim);

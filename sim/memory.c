@@ -5,11 +5,13 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "base/bitmap.h"
 #include "base/checked.h"
 #include "sim/device.h"
+#include "sim/platform.h"
+
+#define YIELD_PAGES 1024u /* are written at a stretch */
 
 static uint64_t *new_bitmap(uint64_t bits)
 {
@@ -18,11 +20,9 @@ static uint64_t *new_bitmap(uint64_t bits)
 
 int memory_create(struct memory *memory, uint64_t size)
 {
-	void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (data == MAP_FAILED)
-		return -errno;
-	memory->data = data;
+	memory->data = platform_alloc(size);
+	if (!memory->data)
+		return -ENOMEM;
 	memory->size = size;
 	memory->pages = div_round_up(size, SIM_PAGE_SIZE);
 	memory->pending = new_bitmap(memory->pages);
@@ -33,8 +33,7 @@ int memory_create(struct memory *memory, uint64_t size)
 
 void memory_destroy(struct memory *memory)
 {
-	if (memory->data)
-		munmap(memory->data, memory->size);
+	platform_free(memory->data, memory->size);
 	free(memory->pending);
 	free(memory->early);
 	free(memory->held);
@@ -62,8 +61,11 @@ void memory_fill(struct memory *memory, uint64_t seed)
 {
 	uint64_t page;
 
-	for (page = 0; page < memory->pages; page++)
+	for (page = 0; page < memory->pages; page++) {
 		write_page(memory, page, sim_mix(seed) ^ sim_mix(page));
+		if (page % YIELD_PAGES == YIELD_PAGES - 1)
+			platform_yield();
+	}
 }
 
 /* A save has to know of the change; when pre-copy may send it is the personality's. */
@@ -91,5 +93,5 @@ void memory_change(struct sim *sim, uint64_t pages)
 
 uint64_t memory_hash(const struct memory *memory)
 {
-	return XXH3_64bits(memory->data, memory->size);
+	return XXH64(memory->data, memory->size, 0);
 }

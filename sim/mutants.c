@@ -345,7 +345,7 @@ static void mourns_through_reset(struct sim *sim)
 /* The hash of what was saved last is still there. */
 static int takes_only_its_own(struct sim *sim)
 {
-	bool own = XXH3_64bits_digest(sim->save.hash) == XXH3_64bits_digest(sim->load.hash);
+	bool own = XXH64_digest(sim->save.hash) == XXH64_digest(sim->load.hash);
 	int ret = load_finish(sim);
 
 	return !ret && !own ? -EFAULT : ret;

@@ -11,11 +11,7 @@
  * Who may write: everybody may until all devices have reached their P2P states, and only then the
  * first one goes on to STOP. In STOP, STOP_COPY and RESUMING nobody may.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/checked.h"
 #include "sim/device.h"
@@ -23,46 +19,9 @@
 #define WORDS            (SIM_BAR_SIZE / sizeof(uint64_t))
 #define TICK_WRITES_MAX  256u
 
-/* The file keeps its size, or a client could take the memory away from under us. */
-static int new_memory(void)
+void *sim_mailbox(const struct sim *sim)
 {
-	int fd = memfd_create("mailbox", MFD_CLOEXEC | MFD_ALLOW_SEALING), err;
-
-	if (fd < 0)
-		return -errno;
-	if (!ftruncate(fd, SIM_BAR_SIZE) &&
-	    !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
-		return fd;
-	err = errno;
-	close(fd);
-	return -err;
-}
-
-int p2p_create(struct mailbox *mailbox)
-{
-	void *at;
-
-	mailbox->fd = new_memory();
-	if (mailbox->fd < 0)
-		return mailbox->fd;
-	at = mmap(NULL, SIM_BAR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, mailbox->fd, 0);
-	if (at == MAP_FAILED)
-		return -errno;
-	mailbox->words = at;
-	return 0;
-}
-
-void p2p_destroy(struct mailbox *mailbox)
-{
-	if (mailbox->words)
-		munmap(mailbox->words, SIM_BAR_SIZE);
-	if (mailbox->fd >= 0)
-		close(mailbox->fd);
-}
-
-int sim_mailbox_fd(const struct sim *sim)
-{
-	return sim->mailbox.fd;
+	return sim->mailbox.words;
 }
 
 /* ---- incoming ---- */

@@ -64,7 +64,7 @@
 #define SIM_REG_CONTROL      0x008 /* u32 RW  SIM_CONTROL_* */
 #define SIM_REG_STATUS       0x00c /* u32 RO  SIM_STATUS_* */
 #define SIM_REG_COMMAND      0x010 /* u32 WO  SIM_COMMAND_*, done when the write returns */
-#define SIM_REG_HASH         0x018 /* u64 RO  XXH3-64 of the internal memory, by SIM_COMMAND_HASH */
+#define SIM_REG_HASH         0x018 /* u64 RO  XXH64 of the internal memory, by SIM_COMMAND_HASH */
 #define SIM_REG_RING_BASE    0x020 /* u64 RW  guest physical address of record slot 0, 64-aligned */
 #define SIM_REG_RING_INDEX   0x028 /* u64 RW  guest physical address of struct sim_ring_index, 64-aligned */
 #define SIM_REG_RING_ENTRIES 0x030 /* u32 RW  slots, a power of two, 1 to SIM_RING_ENTRIES_MAX */

@@ -5,8 +5,6 @@
 #include "base/checked.h"
 #include "sim/device.h"
 
-#define BATCH 64u /* records per write to guest memory */
-
 bool ring_valid(const struct regs *regs)
 {
 	uint64_t bytes = (uint64_t)regs->ring_entries * SIM_RECORD_SIZE, end;
@@ -59,18 +57,17 @@ static void make_record(const struct regs *regs, uint64_t sequence, struct sim_r
 /* Write up to @records into slots that lie side by side. 0: the memory is at fault. */
 static uint64_t write_batch(struct sim *sim, uint64_t records)
 {
-	struct sim_record batch[BATCH];
 	struct regs *regs = &sim->regs;
 	uint64_t slot = regs->producer & (regs->ring_entries - 1);
 	uint64_t iova = regs->ring_base + slot * SIM_RECORD_SIZE, i;
 	uint64_t count = MIN(records, regs->ring_entries - slot);
 
-	count = MIN(count, BATCH);
+	count = MIN(count, ARRAY_SIZE(sim->batch));
 	for (i = 0; i < count; i++)
-		make_record(regs, regs->producer + i, &batch[i]);
+		make_record(regs, regs->producer + i, &sim->batch[i]);
 	/* Marked also if it fails: a part may have been written. */
 	log_mark(&sim->log, iova, count * SIM_RECORD_SIZE);
-	if (sim->ops->dma_write(sim->opaque, iova, batch, count * SIM_RECORD_SIZE))
+	if (sim->ops->dma_write(sim->opaque, iova, sim->batch, count * SIM_RECORD_SIZE))
 		return 0;
 	regs->producer += count;
 	regs->bytes += count * SIM_RECORD_SIZE;

@@ -37,13 +37,13 @@
 
 int save_create(struct save *save)
 {
-	save->hash = XXH3_createState();
+	save->hash = XXH64_createState();
 	return save->hash ? 0 : -ENOMEM;
 }
 
 void save_destroy(struct save *save)
 {
-	XXH3_freeState(save->hash);
+	XXH64_freeState(save->hash);
 	save->hash = NULL;
 }
 
@@ -57,7 +57,7 @@ int save_open(struct sim *sim)
 		.initial_end = div_round_up(sim->opts.initial_size, SIM_PAGE_SIZE),
 		.next_ask_ns = sim->who->ask_period_ms * NS_PER_MSEC,
 	};
-	XXH3_64bits_reset(sim->save.hash);
+	XXH64_reset(sim->save.hash, 0);
 	bitmap_set_range(memory->pending, 0, memory->pages);
 	bitmap_clear_range(memory->early, 0, memory->pages);
 	bitmap_clear_range(memory->held, 0, memory->pages);
@@ -279,8 +279,8 @@ static void begin_tail(struct sim *sim)
 	put_record(save, STREAM_END, 0, sizeof(*end));
 	end = stage(save, sizeof(*end));
 	end->length = put_le64(save->taken + STREAM_TAIL_SIZE);
-	XXH3_64bits_update(save->hash, save->stage + start, STREAM_TAIL_SIZE - sizeof(end->hash));
-	end->hash = put_le64(XXH3_64bits_digest(save->hash));
+	XXH64_update(save->hash, save->stage + start, STREAM_TAIL_SIZE - sizeof(end->hash));
+	end->hash = put_le64(XXH64_digest(save->hash));
 	save->ended = true;
 }
 
@@ -340,7 +340,7 @@ static struct iovec next_piece(struct sim *sim, size_t max)
 	struct iovec piece = next_bytes(sim, limit_for_flip(sim, max));
 
 	if (!save->ended)
-		XXH3_64bits_update(save->hash, piece.iov_base, piece.iov_len);
+		XXH64_update(save->hash, piece.iov_base, piece.iov_len);
 	if (save->taken == sim->opts.corrupt_at) {
 		save->flipped = *(uint8_t *)piece.iov_base ^ 0x40;
 		piece.iov_base = &save->flipped;

@@ -76,14 +76,19 @@ uint64_t sim_stop_copy_size(const struct sim *sim)
 
 /* ---- what is told of it ---- */
 
+/* @bytes * @factor / SIM_EXACT^2, rounded up. Of bytes that a stream can have, and factors within
+ * their limits, no product is too large. */
+static uint64_t scale(uint64_t bytes, uint64_t factor)
+{
+	uint64_t whole = bytes / (SIM_EXACT * SIM_EXACT), rest = bytes % (SIM_EXACT * SIM_EXACT);
+
+	return whole * factor + div_round_up(rest * factor, SIM_EXACT * SIM_EXACT);
+}
+
 /* Something never becomes nothing, nor nothing something. */
 static uint64_t estimate(const struct sim *sim, uint64_t bytes)
 {
-	unsigned __int128 told = (unsigned __int128)bytes * sim->who->size_permille *
-				 sim->opts.size_permille;
-
-	told = (told + SIM_EXACT * SIM_EXACT - 1) / (SIM_EXACT * SIM_EXACT);
-	return told > INT64_MAX ? INT64_MAX : (uint64_t)told;
+	return scale(bytes, (uint64_t)sim->who->size_permille * sim->opts.size_permille);
 }
 
 static void take_time(struct sim *sim)

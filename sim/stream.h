@@ -10,7 +10,7 @@
  *
  * A page may come any number of times (pre-copy) and has to come once; the last one holds. RENEW
  * says that initial bytes begin anew. Some personalities send less of the header. REGS comes once,
- * when the device has stopped, right before END. END's hash is XXH3-64 of all bytes before it,
+ * when the device has stopped, right before END. END's hash is XXH64 of all bytes before it,
  * END's own record head and length included; nothing follows it. So a stream that is cut, altered
  * anywhere, extended, or of another device or version does not check.
  */
@@ -23,7 +23,7 @@
 #include "sim/core.h"
 
 #define STREAM_MAGIC      UINT64_C(0x314d4953434f4956) /* "VIOCSIM1" in memory */
-#define STREAM_VERSION    2u
+#define STREAM_VERSION    3u
 #define STREAM_RECORD_MAX (1u << 20) /* bytes of memory in one record */
 #define STREAM_STAGE_MAX  16384u     /* bytes that are not memory, of one read */
 

@@ -11,6 +11,7 @@ set -eu
 pci_device=0000:00:02.0
 
 mdev_types=/sys/devices/virtual/mtty/mtty/mdev_supported_types
+sim_types=/sys/devices/virtual/vfm_sim/vfm_sim/mdev_supported_types
 mdev_devices=/sys/bus/mdev/devices
 
 fail()
@@ -30,6 +31,34 @@ make_mtty()
 {
 	echo "$1" >"$mdev_types/mtty-${2:-1}/create"
 	wait_for test -e "$mdev_devices/$1"
+}
+
+# make_sim UUID [PERSONALITY [NAME=VALUE...]]: a simulated device in the kernel (vfm_sim), the generic
+# one unless said otherwise, with options as in docs/kernel-simulator.md
+make_sim()
+{
+	local uuid=$1
+
+	echo "$uuid" >"$sim_types/vfm_sim-${2:-generic}/create"
+	wait_for test -d "$mdev_devices/$uuid/vfm_sim"
+	shift
+	[ $# = 0 ] || shift
+	set_sim "$uuid" "$@"
+}
+
+set_sim() # UUID NAME=VALUE...
+{
+	local uuid=$1
+
+	shift
+	for option; do
+		echo "${option#*=}" >"$mdev_devices/$uuid/vfm_sim/${option%%=*}"
+	done
+}
+
+remove_mdev() # UUID; waits for who has it open
+{
+	echo 1 >"$mdev_devices/$1/remove"
 }
 
 remove_mtty() # UUID; waits for who has it open

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "engine/bandwidth.h"
+#include "engine/growth.h"
 #include "engine/policy.h"
 #include "engine/recent.h"
 
@@ -166,6 +167,82 @@ static void counts_the_last_questions(void **unused)
 	assert_int_equal(out.predicted.total_ns, 21 * MS);
 }
 
+/* ---- what devices change while they are being stopped ---- */
+
+static void counts_what_a_device_changes_until_it_has_stopped(void **unused)
+{
+	struct policy_input in = base;
+	struct policy_output out;
+
+	(void)unused;
+	in.device_count = 2;
+	in.devices[0] = (struct policy_device){ .stop_p2p_ns = 20 * MS, .state_bytes = MIB,
+						.growth_rate = 50 * MIB, .growth_max = 8 * MIB,
+						.load_ns_mib = 20 * MS };
+	in.devices[1] = (struct policy_device){ .stop_ns = 20 * MS };
+	policy_decide(&in, &out);
+	assert_int_equal(out.predicted.stop_ns, 40 * MS);
+	assert_int_equal(out.predicted.state_ns, 30 * MS); /* of 1 MiB and 2 more */
+	assert_int_equal(out.predicted.load_ns, 30 * MS);
+	in.devices[0].growth_max = MIB;
+	policy_decide(&in, &out);
+	assert_int_equal(out.predicted.state_ns, 20 * MS);
+	in.limit_ns = out.predicted.total_ns;
+	in.devices[0].growth_max++;
+	policy_decide(&in, &out);
+	assert_int_equal(out.verdict, POLICY_WAIT_LIMIT);
+	in.devices[0].state_bytes = VFM_SIZE_UNKNOWN;
+	in.unknown_bytes = MIB;
+	policy_decide(&in, &out);
+	assert_int_equal(out.predicted.state_ns, 10 * MS);
+}
+
+/* 100 MiB at first, 10 of them are read in 10 ms, and it changes 1 MiB meanwhile. */
+static void measures_what_a_device_changes_beside_what_is_read(void **unused)
+{
+	struct growth g = { 0 };
+
+	(void)unused;
+	growth_note(&g, 1 * MS, 100 * MIB, 0);
+	assert_int_equal(growth_rate(&g), 0);
+	growth_note(&g, 2 * MS, 100 * MIB, 0); /* too soon */
+	for (uint64_t i = 1; i <= 9; i++)
+		growth_note(&g, (1 + 10 * i) * MS, (100 - 9 * i) * MIB, 10 * i * MIB);
+	assert_int_equal(growth_rate(&g), 100 * MIB);
+	assert_int_equal(growth_room(&g, 19 * MIB), 81 * MIB);
+	assert_int_equal(growth_room(&g, 200 * MIB), 0);
+}
+
+/* All of it with every save: whatever was read, as much is left. */
+static void gives_no_room_to_a_device_that_saves_all_again(void **unused)
+{
+	struct growth g = { 0 };
+
+	(void)unused;
+	for (uint64_t i = 0; i < 9; i++)
+		growth_note(&g, (1 + 10 * i) * MS, 100 * MIB, 10 * i * MIB);
+	assert_int_equal(growth_room(&g, 100 * MIB), 0);
+}
+
+static void is_not_misled_by_a_jump_or_an_unknown_size(void **unused)
+{
+	struct growth g = { 0 };
+
+	(void)unused;
+	for (uint64_t i = 0; i < 4; i++)
+		growth_note(&g, (1 + 10 * i) * MS, MIB, 0);
+	growth_note(&g, 41 * MS, 64 * MIB, 0); /* new initial bytes */
+	assert_int_equal(growth_rate(&g), 0);
+	growth_note(&g, 51 * MS, VFM_SIZE_UNKNOWN, 0);
+	growth_note(&g, 61 * MS, 0, 1000 * MIB); /* begins again */
+	growth_note(&g, 71 * MS, 0, 0);
+	growth_note(&g, 81 * MS, UINT64_MAX - 1, 1);
+	assert_int_equal(growth_rate(&g), 0);
+	for (uint64_t i = 0; i < 9; i++)
+		growth_note(&g, (91 + 10 * i) * MS, i % 2 ? UINT64_MAX - 1 : 0, 0);
+	assert_true(growth_rate(&g) <= UINT64_C(1000000000000000000));
+}
+
 static void goes_at_the_limit_and_not_above(void **unused)
 {
 	struct policy_input in = base;
@@ -287,6 +364,7 @@ static void saturates(void **unused)
 	in.device_count = 2;
 	in.devices[0].stop_ns = in.devices[1].stop_ns = UINT64_MAX;
 	in.devices[0].load_ns_mib = VFM_SIZE_UNKNOWN;
+	in.devices[0].growth_rate = in.devices[0].growth_max = UINT64_MAX;
 	in.serial = true;
 	policy_decide(&in, &out);
 	assert_true(out.predicted.total_ns == UINT64_MAX);
@@ -306,6 +384,10 @@ int main(void)
 		cmocka_unit_test(waits_at_each_barrier),
 		cmocka_unit_test(counts_what_steps_cost_beside_their_arcs),
 		cmocka_unit_test(counts_the_last_questions),
+		cmocka_unit_test(counts_what_a_device_changes_until_it_has_stopped),
+		cmocka_unit_test(measures_what_a_device_changes_beside_what_is_read),
+		cmocka_unit_test(gives_no_room_to_a_device_that_saves_all_again),
+		cmocka_unit_test(is_not_misled_by_a_jump_or_an_unknown_size),
 		cmocka_unit_test(goes_at_the_limit_and_not_above),
 		cmocka_unit_test(treats_unknown_as_configured),
 		cmocka_unit_test(overlaps_loading_with_the_wire),

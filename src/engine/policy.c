@@ -26,16 +26,23 @@ uint64_t policy_wire_ns(uint64_t bytes, uint64_t bandwidth)
 	return to_ns((double)bytes * NS_PER_S / (double)bandwidth);
 }
 
-static uint64_t state_bytes(const struct policy_input *in, const struct policy_device *d)
+/* A device may run until the last of them is in STOP_COPY, P2P state or not. */
+static uint64_t state_bytes(const struct policy_input *in, const struct policy_device *d,
+			    uint64_t stop_ns)
 {
-	return d->state_bytes == VFM_SIZE_UNKNOWN ? in->unknown_bytes : d->state_bytes;
+	double grown = (double)d->growth_rate * (double)stop_ns / NS_PER_S;
+
+	if (d->state_bytes == VFM_SIZE_UNKNOWN)
+		return in->unknown_bytes;
+	return sat_add(d->state_bytes,
+		       grown < (double)d->growth_max ? (uint64_t)grown : d->growth_max);
 }
 
 /* What of a device's loading is left when the wire is done: it loads while the wire works. */
 static uint64_t load_rest(const struct policy_input *in, const struct policy_device *d,
-			  uint64_t wire_ns)
+			  uint64_t bytes, uint64_t wire_ns)
 {
-	uint64_t bytes = state_bytes(in, d), load;
+	uint64_t load;
 
 	if (d->load_ns_mib == VFM_SIZE_UNKNOWN)
 		return policy_wire_ns(bytes, in->bandwidth);
@@ -104,21 +111,23 @@ static void predict_steps(const struct policy_input *in, struct vfm_downtime *p,
 
 static void predict(const struct policy_input *in, struct vfm_downtime *p, struct slow_devices *who)
 {
-	uint64_t state = in->vm_state_bytes, largest = 0, load = 0, longest = 0, wire;
+	uint64_t state = in->vm_state_bytes, largest = 0, load = 0, longest = 0, bytes, wire;
 
 	predict_steps(in, p, who);
 	for (unsigned i = 0; i < in->device_count; i++) {
-		state = sat_add(state, state_bytes(in, &in->devices[i]));
-		slowest(state_bytes(in, &in->devices[i]), i, &largest, &who->state);
+		bytes = state_bytes(in, &in->devices[i], p->stop_ns);
+		state = sat_add(state, bytes);
+		slowest(bytes, i, &largest, &who->state);
 	}
 	p->memory_ns = sat_add(in->sync_ns, policy_wire_ns(in->memory_bytes, in->bandwidth));
 	p->state_ns = policy_wire_ns(state, in->bandwidth);
 	wire = sat_add(p->memory_ns, p->state_ns);
 	for (unsigned i = 0; i < in->device_count; i++) {
-		uint64_t rest = load_rest(in, &in->devices[i], wire);
+		const struct policy_device *d = &in->devices[i];
+		uint64_t rest = load_rest(in, d, state_bytes(in, d, p->stop_ns), wire);
 
 		load = MAX(load, rest);
-		slowest(sat_add(rest, in->devices[i].check_ns), i, &longest, &who->load);
+		slowest(sat_add(rest, d->check_ns), i, &longest, &who->load);
 	}
 	p->load_ns = sat_add(p->load_ns, load);
 	p->handover_ns = sat_add(p->handover_ns, sat_add(in->round_trip_ns, in->round_trip_ns));

@@ -5,7 +5,8 @@
  *	predicted = stop       the last question for initial bytes; two steps: slowest arc to a P2P
  *	                       state, slowest arc to STOP_COPY
  *	          + memory     a look at the dirty logs; dirty bytes / bandwidth
- *	          + state      stop-copy bytes of devices and VMM / bandwidth
+ *	          + state      stop-copy bytes of devices and VMM, and what those of the devices grow by
+ *	                       until they have stopped, / bandwidth
  *	          + load       what the slowest device still loads when the wire is done; a step
  *	                       there: slowest way out of RESUMING
  *	          + handover   PREPARE and PREPARED, COMMIT and RUNNING: two round trips; two steps
@@ -25,6 +26,8 @@ struct policy_device {
 	uint64_t stop_p2p_ns;   /* to its P2P state; 0: it has none */
 	uint64_t stop_ns;       /* to STOP_COPY */
 	uint64_t state_bytes;   /* left to be sent; VFM_SIZE_UNKNOWN */
+	uint64_t growth_rate;   /* by which it grows as long as the device runs, bytes per second */
+	uint64_t growth_max;    /* and how far, bytes */
 	uint64_t load_ns_mib;   /* per MiB, on the destination; VFM_SIZE_UNKNOWN: as long as the wire
 				 * takes, and not while it works */
 	uint64_t check_ns;      /* RESUMING to STOP */

@@ -73,6 +73,7 @@ static const struct field input_fields[] = {
 };
 static const struct field device_fields[] = {
 	DEVICE_NEWER(stop_p2p_ns), DEVICE(stop_ns),  DEVICE(state_bytes),
+	DEVICE_NEWER(growth_rate), DEVICE_NEWER(growth_max),
 	DEVICE(load_ns_mib),       DEVICE(check_ns), DEVICE_NEWER(run_p2p_ns), DEVICE(run_ns),
 };
 

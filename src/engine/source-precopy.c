@@ -128,6 +128,8 @@ static void device_input(const struct worker *w, struct policy_device *d)
 {
 	*d = (struct policy_device){
 		.state_bytes = w->stop_copy_size,
+		.growth_rate = growth_rate(&w->growth),
+		.growth_max = growth_room(&w->growth, w->stop_copy_size),
 		.load_ns_mib = load_rate(w),
 	};
 	stop_arcs(w, d);

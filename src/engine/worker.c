@@ -626,6 +626,7 @@ int job_query(struct worker *w)
 	pthread_mutex_lock(&w->s->lock);
 	w->precopy = info;
 	w->stop_copy_size = size;
+	growth_note(&w->growth, clock_ns(), size, w->offset);
 	if (precopy)
 		acks_note(w, &info);
 	pthread_mutex_unlock(&w->s->lock);

@@ -21,6 +21,7 @@
 
 #include "base/queue.h"
 #include "device/device.h"
+#include "engine/growth.h"
 #include "engine/session.h"
 
 struct block {
@@ -70,6 +71,7 @@ struct worker {
 	bool peer_precopy;         /* destination: the source's device has PRE_COPY */
 	bool initial_loaded;       /* destination, legacy: this one is done */
 	uint64_t stop_copy_size;   /* as last told */
+	struct growth growth;      /* source: of what was told and read */
 
 	/* Arguments and results of jobs: the steering thread's while no job runs. */
 	enum vfm_state target;

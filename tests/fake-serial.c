@@ -210,6 +210,18 @@ static int access_config(struct fake_serial *card, uint64_t offset, void *data, 
 	return 0;
 }
 
+/* Where it is not mapped. */
+static int access_bar(struct fake_serial *card, uint64_t offset, void *data, size_t len, bool write)
+{
+	ssize_t done;
+
+	if (write && card->read_only)
+		return -EINVAL;
+	done = write ? pwrite(card->bar, data, len, (off_t)offset)
+		     : pread(card->bar, data, len, (off_t)offset);
+	return done == (ssize_t)len ? 0 : -EIO;
+}
+
 static int touch(struct vmm_device *d, unsigned region, uint64_t offset, void *data, size_t len,
 		 bool write)
 {
@@ -221,6 +233,8 @@ static int touch(struct vmm_device *d, unsigned region, uint64_t offset, void *d
 	pthread_mutex_lock(&card->lock);
 	if (region == VFM_PCI_CONFIG_REGION)
 		ret = access_config(card, offset, data, len, write);
+	else if (region == FAKE_BAR)
+		ret = access_bar(card, offset, data, len, write);
 	else if (region || offset >= 8 || len != 1)
 		ret = -EINVAL;
 	else if (write)

@@ -547,6 +547,24 @@ static void test_a_bar_to_read_is_not_mapped(void **state)
 	vmm_free(vm);
 }
 
+/* The guest's mistake; the device is as well as before. */
+static void test_a_store_to_what_can_only_be_read_is_ignored(void **state)
+{
+	uint8_t value = 0x5a;
+	struct vmm *vm;
+	uint64_t base;
+
+	fake_card[0].read_only = true;
+	assert_int_equal(pwrite(fake_card[0].bar, "\x77", 1, 16), 1);
+	vm = make_stopped(1, false);
+	base = config_read(vm, pci_devfn(0), PCI_BAR0 + 4, 4) & ~0xfu;
+	bus_write(vm, base + 16, &value, 1);
+	assert_false(vm->device[0].lost);
+	bus_read(vm, base + 16, &value, 1);
+	assert_int_equal(value, 0x77);
+	vmm_free(vm);
+}
+
 /* The MSI-X table is not mapped. */
 static void test_maps_what_is_offered(void **state)
 {
@@ -717,6 +735,7 @@ int main(int argc, char **argv)
 		ONCE(test_no_lock_over_config_space),
 		ONCE(test_a_capability_that_does_not_fit_is_none),
 		ONCE(test_a_bar_to_read_is_not_mapped),
+		ONCE(test_a_store_to_what_can_only_be_read_is_ignored),
 		BOTH(test_maps_what_is_offered),
 		ONCE(test_config_space_moves),
 		BOTH(test_notices_lost_config_space),

@@ -132,7 +132,8 @@ static int add_window(struct vmm *vm, unsigned device, unsigned bar, char *why)
 	ret = d->attach->get_region(d, bar, &r);
 	if (ret < 0)
 		return attach_blame(d, why, ret, "asking for its BARs");
-	w.size = r.flags & ACCESS ? r.bytes : 0;
+	w.access = r.flags & ACCESS;
+	w.size = w.access ? r.bytes : 0;
 	if (w.size) {
 		ret = place(vm, &w);
 		if (ret < 0)
@@ -140,7 +141,7 @@ static int add_window(struct vmm *vm, unsigned device, unsigned bar, char *why)
 		else
 			vm->window[vm->windows++] = w;
 		/* What the guest can only read, or write, is trapped: a mapping allows both. */
-		if (!ret && r.fd >= 0 && !w.io && (r.flags & ACCESS) == ACCESS)
+		if (!ret && r.fd >= 0 && !w.io && w.access == ACCESS)
 			map_areas(vm, &w, &r);
 		if (!ret && bar == 0)
 			vm->params.device[device].bar0 = w.gpa;

@@ -2,7 +2,9 @@
 /*
  * Where a vCPU's access goes when it is not memory: to the window of a device, to the serial port,
  * to PCI config space, or nowhere. Called on vCPU threads, several at a time. A device whose
- * server is lost reads as ones, as a PCI device that was pulled out does.
+ * server is lost reads as ones, as a PCI device that was pulled out does. So does what cannot be
+ * read, and a write to what can only be read is lost: a guest's mistake is no fault of the device,
+ * which is not asked.
  */
 #include <string.h>
 #include "vmm/attach.h"
@@ -16,7 +18,14 @@ static bool is_open(const struct vmm_device *d, bool io)
 	       (io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY);
 }
 
-static const struct vmm_window *find(struct vmm *vm, bool io, uint64_t at, unsigned len)
+/* @access: VFM_REGION_INFO_READ or _WRITE. */
+static bool allows(struct vmm *vm, const struct vmm_window *w, uint32_t access)
+{
+	return w->access & access && is_open(&vm->device[w->device], w->io);
+}
+
+static const struct vmm_window *find(struct vmm *vm, bool io, uint64_t at, unsigned len,
+				     uint32_t access)
 {
 	unsigned i;
 
@@ -25,7 +34,7 @@ static const struct vmm_window *find(struct vmm *vm, bool io, uint64_t at, unsig
 
 		if (w->io == io && at >= w->gpa && at - w->gpa < w->size &&
 		    len <= w->size - (at - w->gpa))
-			return is_open(&vm->device[w->device], io) ? w : NULL;
+			return allows(vm, w, access) ? w : NULL;
 	}
 	return NULL;
 }
@@ -40,7 +49,7 @@ static void lost(struct vmm *vm, struct vmm_device *d, int error)
 
 static void read_window(struct vmm *vm, bool io, uint64_t at, void *data, unsigned len)
 {
-	const struct vmm_window *w = find(vm, io, at, len);
+	const struct vmm_window *w = find(vm, io, at, len, VFM_REGION_INFO_READ);
 	int ret;
 
 	memset(data, 0xff, len);
@@ -55,7 +64,7 @@ static void read_window(struct vmm *vm, bool io, uint64_t at, void *data, unsign
 
 static void write_window(struct vmm *vm, bool io, uint64_t at, const void *data, unsigned len)
 {
-	const struct vmm_window *w = find(vm, io, at, len);
+	const struct vmm_window *w = find(vm, io, at, len, VFM_REGION_INFO_WRITE);
 	int ret;
 
 	if (!w)

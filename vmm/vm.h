@@ -101,6 +101,7 @@ struct vmm_window {
 	uint64_t size;
 	unsigned device;
 	unsigned bar;
+	uint32_t access; /* VFM_REGION_INFO_READ and _WRITE, or one of them */
 	bool io;
 };
 

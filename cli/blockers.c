@@ -5,24 +5,28 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <vfio-migrate/migrate.h>
+#include <json-c/json.h>
 
-#include "alone.h"
+#include "against.h"
 #include "base/compiler.h"
 #include "commands.h"
 #include "complain.h"
 #include "device.h"
 #include "exit.h"
 #include "options.h"
+#include "report.h"
 
 #define COMMAND "blockers"
 
 struct blockers_options {
 	bool quiet;
+	const char *json;
 	const char *device[VFM_DEVICES_MAX];
 };
 
 static const struct option_row rows[] = {
+	{"json", 0, OPTION_TEXT, offsetof(struct blockers_options, json), 0, 0, "FILE",
+	 "write them as JSON to FILE (- is stdout)", NULL},
 	{"quiet", 'q', OPTION_FLAG, offsetof(struct blockers_options, quiet), 0, 0, NULL,
 	 "print nothing but errors: the exit status tells", NULL},
 };
@@ -38,69 +42,48 @@ static const struct options options = {
 	.args_offset = offsetof(struct blockers_options, device),
 };
 
-static int add_devices(struct vfm_source *source, struct cli_devices *devices)
+static struct json_object *blocker_json(const struct against *against)
 {
-	int ret = 0;
+	struct json_object *o = json_object_new_object();
 
-	for (unsigned i = 0; i < devices->count && !ret; i++)
-		if (devices->device[i].device)
-			ret = vfm_source_add_device(source, devices->device[i].device);
-	return ret;
+	json_object_object_add(o, "device", json_object_new_string(against->device->text));
+	json_object_object_add(o, "name", json_object_new_string(against->device->name));
+	json_object_object_add(o, "reason", json_object_new_string(against->reason));
+	json_object_object_add(o, "advice", *against->advice
+						    ? json_object_new_string(against->advice)
+						    : NULL);
+	return o;
 }
 
-/* Those that cannot be opened; returns how many. */
-static int list_shut(const struct cli_devices *devices, FILE *out)
+static int write_json(const char *path, const struct against *against, int count)
 {
-	int count = 0;
+	struct json_object *o = json_object_new_object(), *list = json_object_new_array();
+	int ret;
 
-	for (unsigned i = 0; i < devices->count; i++) {
-		const struct cli_device *d = &devices->device[i];
-
-		if (d->device)
-			continue;
-		count++;
-		if (out)
-			fprintf(out, "device %s: %s\n", d->name, d->why);
-	}
-	return count;
+	for (int i = 0; i < count; i++)
+		json_object_array_add(list, blocker_json(&against[i]));
+	json_object_object_add(o, "can_migrate", json_object_new_boolean(!count));
+	json_object_object_add(o, "blockers", list);
+	ret = report_write(path, o);
+	json_object_put(o);
+	return ret ? complain_of(COMMAND, CLI_EXIT_FAILED, "writing %s: %s", path, strerror(-ret))
+		   : 0;
 }
 
-/* Is it a line of a session on this device? */
-static bool is_about(const char *line, const struct cli_device *d)
+static int list(struct cli_devices *devices, const struct blockers_options *chosen)
 {
-	char start[VFM_NAME_MAX + 16];
-	int len = snprintf(start, sizeof(start), "device %s: ", d->name);
+	struct against against[VFM_DEVICES_MAX];
+	FILE *out = report_text_out(chosen->json, chosen->quiet);
+	int count = against_find(devices, against), status = 0;
+	char line[2 * CLI_DEVICE_WHY_MAX];
 
-	return d->device && !strncmp(line, start, (size_t)len);
-}
-
-/* With what would help, where that is known. */
-static void print_line(const struct cli_devices *devices, const char *line, FILE *out)
-{
-	char why[CLI_DEVICE_WHY_MAX] = "";
-
-	for (unsigned i = 0; i < devices->count; i++)
-		if (is_about(line, &devices->device[i]))
-			cli_device_advise(&devices->device[i], why);
-	fprintf(out, "%s%s%s\n", line, *why ? ": " : "", why);
-}
-
-/* Returns how many lines there are, or -errno. */
-static int list(struct cli_devices *devices, FILE *out)
-{
-	char lines[VFM_DEVICES_MAX][VFM_ERROR_TEXT_MAX];
-	struct vfm_source *source;
-	int ret = vfm_source_new(NULL, 0, &alone_ops, NULL, NULL, &source);
-
-	if (ret)
-		return ret;
-	ret = add_devices(source, devices);
-	if (!ret)
-		ret = vfm_source_blockers(source, lines, VFM_DEVICES_MAX);
-	for (int i = 0; out && i < ret; i++)
-		print_line(devices, lines[i], out);
-	vfm_source_free(source);
-	return ret < 0 ? ret : ret + list_shut(devices, out);
+	if (count < 0)
+		return complain_of(COMMAND, CLI_EXIT_FAILED, "%s", strerror(-count));
+	for (int i = 0; out && i < count; i++)
+		fprintf(out, "%s\n", against_line(&against[i], line, sizeof(line)));
+	if (chosen->json)
+		status = write_json(chosen->json, against, count);
+	return count ? CLI_EXIT_FAILED : status;
 }
 
 int blockers_main(int argc, char **argv)
@@ -114,13 +97,15 @@ int blockers_main(int argc, char **argv)
 		return CLI_EXIT_USAGE;
 	while (count < VFM_DEVICES_MAX && chosen.device[count])
 		count++;
+	ret = report_check(chosen.json);
+	if (ret)
+		return complain_of(COMMAND, CLI_EXIT_USAGE, "--json: %s: %s", chosen.json,
+				   strerror(-ret));
 	ret = cli_devices_read(&devices, COMMAND, chosen.device, count, CLI_DEVICE_BY_TEXT);
 	if (ret)
 		return ret;
 	cli_devices_open(&devices);
-	ret = list(&devices, chosen.quiet ? NULL : stdout);
+	ret = list(&devices, &chosen);
 	cli_devices_close(&devices);
-	if (ret < 0)
-		return complain_of(COMMAND, CLI_EXIT_FAILED, "%s", strerror(-ret));
-	return ret ? CLI_EXIT_FAILED : CLI_EXIT_OK;
+	return ret;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <json-c/json.h>
 #include <vfio-migrate/state-file.h>
 
 #include "base/cleanup.h"
@@ -16,6 +17,7 @@
 #include "device.h"
 #include "exit.h"
 #include "options.h"
+#include "report.h"
 #include "spool.h"
 
 #define COMMAND     "compat"
@@ -24,10 +26,13 @@
 
 struct compat_options {
 	bool quiet;
+	const char *json;
 	const char *arg[SIDES];
 };
 
 static const struct option_row rows[] = {
+	{"json", 0, OPTION_TEXT, offsetof(struct compat_options, json), 0, 0, "FILE",
+	 "write the answer as JSON to FILE (- is stdout)", NULL},
 	{"quiet", 'q', OPTION_FLAG, offsetof(struct compat_options, quiet), 0, 0, NULL,
 	 "print nothing but errors: the exit status tells", NULL},
 };
@@ -80,14 +85,37 @@ static bool is_file(const char *text)
 	return !strcmp(text, "-") || !access(text, R_OK) ? !cli_device_is_one(text) : false;
 }
 
-static int compare(const struct vfm_identity sides[SIDES], FILE *out)
+static int write_json(const struct compat_options *chosen, char (*line)[VFM_ERROR_TEXT_MAX],
+		      int count)
 {
+	struct json_object *o = json_object_new_object(), *reasons = json_object_new_array();
+	int ret;
+
+	for (int i = 0; i < count; i++)
+		json_object_array_add(reasons, json_object_new_string(line[i]));
+	json_object_object_add(o, "a", json_object_new_string(chosen->arg[0]));
+	json_object_object_add(o, "b", json_object_new_string(chosen->arg[1]));
+	json_object_object_add(o, "compatible", json_object_new_boolean(!count));
+	json_object_object_add(o, "reasons", reasons);
+	ret = report_write(chosen->json, o);
+	json_object_put(o);
+	return ret ? complain_of(COMMAND, CLI_EXIT_FAILED, "writing %s: %s", chosen->json,
+				 strerror(-ret))
+		   : 0;
+}
+
+static int compare(const struct vfm_identity sides[SIDES], const struct compat_options *chosen)
+{
+	FILE *out = report_text_out(chosen->json, chosen->quiet);
 	char lines[LINES_MAX][VFM_ERROR_TEXT_MAX];
 	int count = vfm_identity_compare(&sides[0], "at A", &sides[1], "at B", lines, LINES_MAX);
+	int shown = MIN(count, LINES_MAX), status = 0;
 
-	for (int i = 0; out && i < MIN(count, LINES_MAX); i++)
+	for (int i = 0; out && i < shown; i++)
 		fprintf(out, "%s\n", lines[i]);
-	return count ? CLI_EXIT_FAILED : CLI_EXIT_OK;
+	if (chosen->json)
+		status = write_json(chosen, lines, shown);
+	return count ? CLI_EXIT_FAILED : status;
 }
 
 int compat_main(int argc, char **argv)
@@ -101,8 +129,12 @@ int compat_main(int argc, char **argv)
 	if (!chosen.arg[1])
 		return complain_of(COMMAND, CLI_EXIT_USAGE,
 				   "two DEVICEs or FILEs are due; see --help");
+	status = report_check(chosen.json);
+	if (status)
+		return complain_of(COMMAND, CLI_EXIT_USAGE, "--json: %s: %s", chosen.json,
+				   strerror(-status));
 	for (int i = 0; i < SIDES && !status; i++)
 		status = is_file(chosen.arg[i]) ? identify_file(chosen.arg[i], &sides[i])
 						: identify_device(chosen.arg[i], &sides[i]);
-	return status ? status : compare(sides, chosen.quiet ? NULL : stdout);
+	return status ? status : compare(sides, &chosen);
 }

@@ -182,6 +182,43 @@ static void blockers_judge_together(void **state)
 	assert_string_equal(run.output, "");
 }
 
+/* The report at DIR/json, to be put back. */
+static struct json_object *read_json(void)
+{
+	struct json_object *o;
+	char path[128];
+
+	path_of(path, "json");
+	o = json_object_from_file(path);
+	assert_non_null(o);
+	return o;
+}
+
+static void blockers_are_json_too(void **state)
+{
+	struct json_object *all, *list, *last;
+
+	start_sim(0, NULL);
+	start_sim(1, "--migration=none");
+	expect(0, "blockers --json=@/json @/sim0");
+	all = read_json();
+	assert_true(field_true(all, "can_migrate"));
+	assert_int_equal(json_object_array_length(field_find(all, "blockers")), 0);
+	json_object_put(all);
+	expect(1, "blockers -q --json=@/json @/sim0 @/nowhere @/sim1,name=b");
+	assert_string_equal(run.output, "");
+	all = read_json();
+	assert_false(field_true(all, "can_migrate"));
+	list = field_find(all, "blockers");
+	assert_int_equal(json_object_array_length(list), 2);
+	assert_string_equal(field_text(json_object_array_get_idx(list, 0), "advice", ""),
+			    "its server does not offer migration");
+	last = json_object_array_get_idx(list, 1);
+	assert_non_null(strstr(field_text(last, "device", ""), "/nowhere"));
+	assert_non_null(strstr(field_text(last, "reason", ""), "is its server running?"));
+	json_object_put(all);
+}
+
 /* ---- save, restore, compat ---- */
 
 static void a_state_goes_from_one_to_another(void **state)
@@ -382,6 +419,27 @@ static void other_things_are_refused(void **state)
 	expect(0, "compat @/sim0 @/sim0");
 }
 
+static void compat_is_json_too(void **state)
+{
+	struct json_object *answer;
+
+	start_sim(0, NULL);
+	start_sim(1, "--migration=none");
+	expect(1, "compat -q --json=@/json @/sim0 @/sim1");
+	assert_string_equal(run.output, "");
+	answer = read_json();
+	assert_false(field_true(answer, "compatible"));
+	assert_int_equal(json_object_array_length(field_find(answer, "reasons")), 1);
+	assert_non_null(strstr(field_text(answer, "b", ""), "/sim1"));
+	json_object_put(answer);
+	expect(0, "compat --json=@/json @/sim0 @/sim0");
+	answer = read_json();
+	assert_true(field_true(answer, "compatible"));
+	json_object_put(answer);
+	expect(1, "compat --json=@/other @/sim0 @/nowhere");
+	sh(0, "test ! -e other");
+}
+
 static void what_was_said_has_to_arrive(void **state)
 {
 	start_sim(0, NULL);
@@ -448,7 +506,6 @@ static void expect_states(const char *sims_given, unsigned running, unsigned sto
 static void devices_move_alone(void **state)
 {
 	struct json_object *report;
-	char path[128];
 
 	for (int i = 0; i < SIMS; i++)
 		start_sim(i, NULL);
@@ -459,9 +516,7 @@ static void devices_move_alone(void **state)
 	assert_null(strstr(run.output, "zero pages"));
 	expect_received(0);
 	expect_states("@/sim0 @/sim1 @/sim2 @/sim3", 2, 2);
-	path_of(path, "json");
-	report = json_object_from_file(path);
-	assert_non_null(report);
+	report = read_json();
 	assert_string_equal(field_text(report, "status", ""), "completed");
 	assert_int_equal(json_object_array_length(field_find(report, "devices")), 2);
 	/* In pre-copy, as far as it goes. */
@@ -551,6 +606,7 @@ int main(void)
 		TEST(what_was_said_has_to_arrive),
 		TEST(info_says_why_nothing_opens),
 		TEST(blockers_judge_together),
+		TEST(blockers_are_json_too),
 		TEST(a_state_goes_from_one_to_another),
 		TEST(a_state_goes_through_a_pipe),
 		TEST(a_file_is_whole_or_not_there),
@@ -561,6 +617,7 @@ int main(void)
 		TEST(waiting_for_a_reader_can_be_ended),
 		TEST(a_whole_file_outlives_its_device),
 		TEST(other_things_are_refused),
+		TEST(compat_is_json_too),
 		TEST_RECV(devices_move_alone),
 		TEST_RECV(a_tiny_state_moves_too),
 		TEST_RECV(the_wrong_peer_is_sent_away),

@@ -8,6 +8,7 @@
 
 #include <vfio-migrate/connect.h>
 
+#include "against.h"
 #include "alone.h"
 #include "base/compiler.h"
 #include "commands.h"
@@ -64,6 +65,20 @@ static int listen_at(struct transfer *transfer)
 	return 0;
 }
 
+/* What would be refused once a source has come is said before anybody waits for one. */
+static int refuse_blocked(struct transfer *transfer)
+{
+	struct against against[VFM_DEVICES_MAX];
+	int count = against_find(&transfer->devices, against);
+	char line[2 * CLI_DEVICE_WHY_MAX];
+
+	if (count < 0)
+		return complain_of(COMMAND, CLI_EXIT_FAILED, "%s", strerror(-count));
+	for (int i = 0; i < count; i++)
+		complain_of(COMMAND, 0, "%s", against_line(&against[i], line, sizeof(line)));
+	return count ? CLI_EXIT_FAILED : 0;
+}
+
 static int make(struct transfer *transfer)
 {
 	struct cli_devices *devices = &transfer->devices;
@@ -105,6 +120,8 @@ int recv_main(int argc, char **argv)
 	if (options_parse(&options, argc, argv, &chosen))
 		return CLI_EXIT_USAGE;
 	status = transfer_open(&transfer, COMMAND, &chosen.common, chosen.arg);
+	if (!status)
+		status = refuse_blocked(&transfer);
 	if (!status)
 		status = receive(&transfer);
 	transfer_close(&transfer);

@@ -114,6 +114,7 @@ static int send_devices(struct transfer *transfer)
 	fd = connect_peer(transfer);
 	if (fd < 0)
 		return CLI_EXIT_FAILED;
+	transfer->met = true;
 	status = transfer_begin(transfer);
 	if (!status)
 		status = start(transfer, fd);

@@ -200,13 +200,40 @@ static bool is_devices_alone(struct json_object *report)
 	return field_u64(report, "memory.total_bytes", 1) == 0;
 }
 
-static const char *outcome(struct json_object *report, const char *status)
+struct outcome {
+	const char *status;
+	const char *guest;
+	const char *alone;
+};
+
+/* To whom it was given, and does not run there. */
+static const struct outcome lost_here = {
+	"failed", "the guest was given to this side, where it does not run",
+	"the devices were given to this side, where they do not run",
+};
+
+static const struct outcome *outcome_here(struct json_object *report, const char *status)
 {
-	static const struct {
-		const char *status;
-		const char *guest;
-		const char *alone;
-	} outcomes[] = {
+	static const struct outcome outcomes[] = {
+		{"completed", "the guest runs here", "the devices run here"},
+		{"failed", "nothing was taken over: the guest stays with the source",
+		 "nothing was taken over: the devices stay with the source"},
+		{"cancelled", "nothing was taken over: the guest stays with the source",
+		 "nothing was taken over: the devices stay with the source"},
+	};
+	size_t i;
+
+	if (!strcmp(status, "failed") && !strcmp(field_text(report, "owner", ""), "destination"))
+		return &lost_here;
+	for (i = 0; i < ARRAY_SIZE(outcomes); i++)
+		if (!strcmp(outcomes[i].status, status))
+			return &outcomes[i];
+	return NULL;
+}
+
+static const struct outcome *outcome_there(const char *status)
+{
+	static const struct outcome outcomes[] = {
 		{"completed", "the guest runs on the destination",
 		 "the devices run on the destination"},
 		{"failed", "the guest runs on at the source", "the devices run on at the source"},
@@ -219,8 +246,19 @@ static const char *outcome(struct json_object *report, const char *status)
 
 	for (i = 0; i < ARRAY_SIZE(outcomes); i++)
 		if (!strcmp(outcomes[i].status, status))
-			return is_devices_alone(report) ? outcomes[i].alone : outcomes[i].guest;
-	return "not ended";
+			return &outcomes[i];
+	return NULL;
+}
+
+/* In the words of the side whose report it is. */
+static const char *outcome(struct json_object *report, const char *status)
+{
+	bool here = !strcmp(field_text(report, "side", "source"), "destination");
+	const struct outcome *found = here ? outcome_here(report, status) : outcome_there(status);
+
+	if (!found)
+		return "not ended";
+	return is_devices_alone(report) ? found->alone : found->guest;
 }
 
 static void print_error(FILE *out, struct json_object *report)

@@ -148,6 +148,8 @@ static void show(struct transfer *transfer)
 {
 	struct vfm_progress numbers = {.size = sizeof(numbers)};
 
+	if (!transfer->met)
+		return;
 	if (transfer->source)
 		vfm_source_get_progress(transfer->source, &numbers);
 	else
@@ -177,8 +179,10 @@ static void take_connection(struct transfer *transfer)
 {
 	int fd = vfm_accept(transfer->listener);
 
-	if (fd >= 0)
-		vfm_destination_attach(transfer->destination, fd);
+	if (fd < 0)
+		return;
+	transfer->met = true;
+	vfm_destination_attach(transfer->destination, fd);
 }
 
 static void wait_for_news(struct transfer *transfer)
@@ -223,9 +227,20 @@ static void tell_failure(struct transfer *transfer)
 			    vfm_error_format(&error, text, sizeof(text)));
 }
 
-static int report(struct transfer *transfer)
+static void print(struct transfer *transfer, struct json_object *report)
 {
 	uint64_t limit = transfer->chosen->downtime_limit;
+	FILE *out = transfer->progress.out;
+
+	if (transfer->met)
+		table_print(out, report,
+			    limit == VFM_UNLIMITED || !transfer->source ? -1 : (double)limit);
+	else
+		fputs("no source came; the devices here are as they were\n", out);
+}
+
+static int report(struct transfer *transfer)
+{
 	struct json_object *o = get_report(transfer);
 	int status, rc = 0;
 
@@ -233,8 +248,7 @@ static int report(struct transfer *transfer)
 		return complain_of(transfer->command, CLI_EXIT_FAILED, "no memory for the report");
 	status = follow_exit_status(o);
 	if (transfer->progress.out)
-		table_print(transfer->progress.out, o,
-			    limit == VFM_UNLIMITED || !transfer->source ? -1 : (double)limit);
+		print(transfer, o);
 	else if (status)
 		tell_failure(transfer);
 	if (transfer->chosen->json)

@@ -41,6 +41,7 @@ struct transfer {
 	int wake;                            /* eventfd: something happened */
 	int interrupts;
 	unsigned interrupted;
+	bool met;                            /* somebody connected, or we did */
 	atomic_bool ended;
 	struct progress progress;
 };

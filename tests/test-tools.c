@@ -515,8 +515,10 @@ static void devices_move_alone(void **state)
 	assert_null(strstr(run.output, "guest"));
 	assert_null(strstr(run.output, "zero pages"));
 	expect_received(0);
+	assert_true(process_said(&receiver, ": the devices run here\n"));
 	expect_states("@/sim0 @/sim1 @/sim2 @/sim3", 2, 2);
 	report = read_json();
+	assert_string_equal(field_text(report, "side", ""), "source");
 	assert_string_equal(field_text(report, "status", ""), "completed");
 	assert_int_equal(json_object_array_length(field_find(report, "devices")), 2);
 	/* In pre-copy, as far as it goes. */
@@ -566,6 +568,7 @@ static void a_state_that_is_refused_stays(void **state)
 	expect(1, "send @/sim0 unix:@/move");
 	expect_said("the devices run on at the source");
 	expect_received(1);
+	assert_true(process_said(&receiver, "nothing was taken over: the devices stay with the source"));
 	expect_states("@/sim0 @/sim1", 2, 0);
 }
 
@@ -591,7 +594,22 @@ static void waiting_can_be_ended(void **state)
 	start_receiver(0, 1);
 	assert_int_equal(kill(receiver.pid, SIGINT), 0);
 	expect_received(4);
+	assert_true(process_said(&receiver, "no source came; the devices here are as they were"));
+	assert_false(process_said(&receiver, "migration"));
 	expect_states("@/sim0", 1, 0);
+}
+
+/* Nobody has to come for that. */
+static void what_cannot_come_is_not_waited_for(void **state)
+{
+	start_sim(0, NULL);
+	start_sim(1, "--migration=none");
+	start_sim(2, "--personality=hisi_acc");
+	expect(1, "recv @/sim1 unix:@/move");
+	expect_said("device dev0: it has no migration support: its server does not offer migration\n");
+	expect(1, "recv @/sim0 @/sim2 unix:@/move");
+	expect_said("device dev1: it has no P2P states");
+	sh(0, "test ! -e move");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, stop_all)
@@ -624,6 +642,7 @@ int main(void)
 		TEST_RECV(a_state_that_is_refused_stays),
 		TEST_RECV(what_was_given_away_is_not_sent_again),
 		TEST_RECV(waiting_can_be_ended),
+		TEST(what_cannot_come_is_not_waited_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -97,9 +97,14 @@ static void add_arc(json *arcs, const char *side, enum vfm_state from, enum vfm_
 	json_object_array_add(arcs, o);
 }
 
+static const char *side_name(const struct session *s)
+{
+	return s->side == SESSION_SOURCE ? "source" : "destination";
+}
+
 static json *arcs_json(const struct session *s, const struct worker *w)
 {
-	const char *here = s->side == SESSION_SOURCE ? "source" : "destination";
+	const char *here = side_name(s);
 	json *arcs = json_object_new_array();
 
 	for (unsigned i = 0; i < s->timeline.count; i++) {
@@ -198,6 +203,7 @@ static json *build(const struct session *s)
 
 	json_object_object_add(o, "status", json_object_new_string(vfm_status_name(s->status)));
 	json_object_object_add(o, "stage", json_object_new_string(vfm_stage_name(s->stage)));
+	json_object_object_add(o, "side", json_object_new_string(side_name(s)));
 	json_object_object_add(o, "owner", json_object_new_string(owner_name(s->owner)));
 	json_object_object_add(o, "error", error_json(&s->error));
 	json_object_object_add(o, "reasons", reasons_json(s));

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/compiler.h"
 #include "commands.h"
 #include "exit.h"
@@ -78,6 +79,7 @@ struct demo_options {
 	unsigned parallel;
 	bool p2p;
 	uint64_t downtime_limit; /* ms */
+	uint64_t timeout;        /* ms */
 	uint64_t bandwidth;
 	unsigned accel;
 	unsigned spoil;
@@ -129,6 +131,8 @@ static const struct option_row rows[] = {
 	    "records that the device writes to guest memory per second (1000)", NULL),
 	ROW("downtime-limit", 0, OPTION_DURATION, downtime_limit, 1, VFM_UNLIMITED, "MS",
 	    "longest downtime to accept, or unlimited (300)", NULL),
+	ROW("timeout", 0, OPTION_DURATION, timeout, 1, VFM_UNLIMITED, "MS",
+	    "longest time that the migration may take, or unlimited (5m)", NULL),
 	ROW("bandwidth", 0, OPTION_RATE, bandwidth, BANDWIDTH_MIN, VFM_UNLIMITED, "BYTES/S",
 	    "most that is sent per second, or unlimited (unlimited)", NULL),
 	ROW("json", 0, OPTION_TEXT, json, 0, 0, "FILE", "write the report to FILE (- is stdout)",
@@ -158,6 +162,7 @@ static const struct demo_options defaults = {
 	.transition_estimate = 1,
 	.parallel = 1,
 	.downtime_limit = 300,
+	.timeout = 5 * 60 * 1000,
 	.bandwidth = VFM_UNLIMITED,
 	.accel = ACCEL_AUTO,
 	.spoil = SPOIL_NONE,
@@ -422,6 +427,21 @@ static int wait_until_busy(struct demo *demo)
 	return 0;
 }
 
+static uint64_t deadline(uint64_t timeout_ms)
+{
+	return timeout_ms > UINT64_MAX / NS_PER_MSEC ? 0 : clock_after(timeout_ms * NS_PER_MSEC);
+}
+
+static int out_of_time(const struct demo *demo)
+{
+	char limit[UNITS_SIZE];
+
+	return complain(CLI_EXIT_FAILED,
+			"the migration had not ended after %s and was cancelled: allow it more with "
+			"--timeout, or see that --downtime-limit and --bandwidth can be met",
+			units_ms(limit, (double)demo->options->timeout));
+}
+
 static int migrate(struct demo *demo)
 {
 	struct follow_limits limits = {demo->options->downtime_limit, demo->options->bandwidth};
@@ -435,12 +455,15 @@ static int migrate(struct demo *demo)
 	follow->vm = demo->lab.side[LAB_SOURCE].qmp;
 	progress_init(&follow->progress, demo->out);
 	rc = follow_set_limits(follow, &limits);
+	follow->deadline_ns = deadline(demo->options->timeout);
 	if (!rc)
 		rc = follow_start(follow, demo->lab.address);
 	if (!rc)
 		rc = follow_to_end(follow);
 	if (rc == -EINTR)
 		return complain(CLI_EXIT_LEFT, "left");
+	if (rc == -ETIME)
+		return out_of_time(demo);
 	return rc ? broken(demo, rc, "the migration", qmp_client_why(follow->vm)) : 0;
 }
 
@@ -492,7 +515,9 @@ static int conclude(struct demo *demo)
 	if (demo->out)
 		table_print(demo->out, report, limit == VFM_UNLIMITED ? -1 : (double)limit);
 	status = judge(demo, report);
-	if (status == CLI_EXIT_FAILED)
+	if (status == CLI_EXIT_CANCELLED && demo->follow.late && !demo->follow.interrupted)
+		status = out_of_time(demo);
+	else if (status == CLI_EXIT_FAILED)
 		broken(demo, 0, "the migration failed", field_text(report, "error.text", "?"));
 	rc = demo->options->json ? report_write(demo->options->json, report) : 0;
 	json_object_put(report);

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/compiler.h"
 #include "base/text.h"
 #include "exit.h"
@@ -133,17 +134,34 @@ static int drop_events(struct follow *follow)
 	return rc == -ETIMEDOUT ? 0 : rc;
 }
 
+static void cancel(struct follow *follow, const char *why)
+{
+	progress_end(&follow->progress);
+	if (follow->progress.out)
+		fputs(why, follow->progress.out);
+	/* An error says that it is too late to cancel, which its end will tell. */
+	qmp_client_execute(follow->vm, "migrate_cancel", NULL, FOLLOW_REPLY_MS, NULL);
+}
+
 static int take_interrupts(struct follow *follow)
 {
 	while (interrupt_take(follow->interrupts)) {
 		if (follow->interrupted++)
 			return -EINTR;
-		progress_end(&follow->progress);
-		if (follow->progress.out)
-			fputs("cancelling; once more to leave\n", follow->progress.out);
-		/* An error says that it is too late to cancel, which its end will tell. */
-		qmp_client_execute(follow->vm, "migrate_cancel", NULL, FOLLOW_REPLY_MS, NULL);
+		cancel(follow, "cancelling; once more to leave\n");
 	}
+	return 0;
+}
+
+static int look_at_clock(struct follow *follow)
+{
+	if (!follow->deadline_ns || clock_ns() < follow->deadline_ns)
+		return 0;
+	if (follow->late)
+		return -ETIME;
+	follow->late = true;
+	follow->deadline_ns = clock_after(FOLLOW_CANCEL_MS * NS_PER_MSEC);
+	cancel(follow, "out of time: cancelling\n");
 	return 0;
 }
 
@@ -157,7 +175,9 @@ static int wait_for_news(struct follow *follow)
 
 	if (!rc && poll(polls, ARRAY_SIZE(polls), REDRAW_MS) < 0 && errno != EINTR)
 		rc = -errno;
-	return rc ? rc : take_interrupts(follow);
+	if (!rc)
+		rc = take_interrupts(follow);
+	return rc ? rc : look_at_clock(follow);
 }
 
 static bool ended(enum vfm_status status)

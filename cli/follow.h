@@ -4,11 +4,13 @@
  * `demo`.
  *
  * The first interrupt asks the VM to cancel and goes on following: what became of the guest is
- * worth knowing. The second one leaves.
+ * worth knowing. The second one leaves. So does a deadline: it cancels, and leaves after another
+ * FOLLOW_CANCEL_MS.
  */
 #ifndef CLI_FOLLOW_H
 #define CLI_FOLLOW_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <vfio-migrate/migrate.h>
@@ -16,6 +18,7 @@
 #include "progress.h"
 #include "qmp-client.h"
 
+#define FOLLOW_CANCEL_MS 30000
 #define FOLLOW_REPLY_MS 30000 /* a VM that owes a reply for longer counts as lost */
 
 struct follow {
@@ -23,6 +26,8 @@ struct follow {
 	struct progress progress;
 	int interrupts;           /* from interrupt_open */
 	unsigned interrupted;     /* how many came */
+	uint64_t deadline_ns;     /* of clock_ns(); 0: none */
+	bool late;                /* it has passed */
 };
 
 /* Limits of the migration that runs or of the next one; VFM_UNLIMITED: none, 0: as it is. */
@@ -39,7 +44,8 @@ int follow_get_limit(struct follow *follow, double *ms);
 
 int follow_start(struct follow *follow, const char *uri);
 
-/* Until the migration has ended: 0. -EINTR: left by a second interrupt; else as qmp_client_*. */
+/* Until the migration has ended: 0. -EINTR: left by a second interrupt; -ETIME: by the deadline; else
+ * as qmp_client_*. */
 int follow_to_end(struct follow *follow);
 
 /* What a VM tells of its migration. -EPROTO: it makes no sense. */

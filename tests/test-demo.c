@@ -457,6 +457,15 @@ static void no_process_outlives_a_killed_demo(void **state)
 	assert_int_equal(system(command), 0);
 }
 
+/* Over a wire that takes hours. */
+static void it_does_not_go_on_for_ever(void **state)
+{
+	expect_status(SMALL "--accel=thread --bandwidth=4096 --timeout=500ms", 1);
+	assert_non_null(strstr(run.output, "out of time: cancelling\n"));
+	assert_non_null(strstr(run.output, "had not ended after 500 ms and was cancelled"));
+	assert_non_null(strstr(run.output, "the guest runs on at the source"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -477,6 +486,7 @@ int main(void)
 		cmocka_unit_test(each_check_can_fail_on_a_thread),
 		cmocka_unit_test(each_check_can_fail_on_kvm),
 		cmocka_unit_test(an_interrupt_cancels),
+		cmocka_unit_test(it_does_not_go_on_for_ever),
 		cmocka_unit_test(no_process_outlives_a_killed_demo),
 	};
 

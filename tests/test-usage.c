@@ -46,6 +46,7 @@ static const struct {
 	{"demo", "--state-dirty-rate", {"", "9G", "x"}},
 	{"demo", "--dma-rate", {"", "0", "1000001", "1k"}},
 	{"demo", "--downtime-limit", {"", "0", "-1", "soon"}},
+	{"demo", "--timeout", {"", "0", "-1", "soon"}},
 	{"demo", "--bandwidth", {"", "0", "4095", "x"}},
 	{"demo", "--devices", {"", "0", "65", "two"}},
 	{"demo", "--personality", {"", "nobody"}},

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <vfio-migrate/connect.h>
+
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "commands.h"
@@ -80,6 +82,7 @@ PRINTF(2, 3) static int complain(int status, const char *format, ...)
 static int check_options(const struct migrate_options *chosen)
 {
 	const char *uri = chosen->uri[0];
+	char why[256];
 	int rc;
 
 	if (!chosen->vm)
@@ -87,9 +90,11 @@ static int check_options(const struct migrate_options *chosen)
 						"VM to migrate");
 	if (chosen->cancel + chosen->status + !!uri > 1)
 		return complain(CLI_EXIT_USAGE, "give one of URI, --cancel and --status");
-	if (uri && strncmp(uri, "tcp:", 4) && strncmp(uri, "unix:", 5))
-		return complain(CLI_EXIT_USAGE, "\"%.64s\" is not where a VM can go: "
-						"tcp:HOST:PORT or unix:PATH", uri);
+	if (uri && vfm_address_check(uri, why, sizeof(why)))
+		return complain(CLI_EXIT_USAGE, "%s", why);
+	if (uri && !strncmp(uri, "fd:", 3))
+		return complain(CLI_EXIT_USAGE, "%.64s: the VM is another process and does not have "
+						"it: give tcp:HOST:PORT or unix:PATH", uri);
 	rc = report_check(chosen->json);
 	return rc ? complain(CLI_EXIT_USAGE, "--json: %s: %s", chosen->json, strerror(-rc)) : 0;
 }

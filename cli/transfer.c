@@ -85,13 +85,9 @@ static void set_options(struct transfer *transfer)
 	options->reconnect = on_reconnect;
 }
 
-static bool is_address(const char *text)
-{
-	return !strncmp(text, "tcp:", 4) || !strncmp(text, "unix:", 5) || !strncmp(text, "fd:", 3);
-}
-
 static int read_arguments(struct transfer *transfer, const char *const *arg)
 {
+	char why[256];
 	unsigned count = 0;
 	int rc;
 
@@ -101,10 +97,8 @@ static int read_arguments(struct transfer *transfer, const char *const *arg)
 		return complain_of(transfer->command, CLI_EXIT_USAGE,
 				   "%s is missing; see --help", count ? "ADDRESS" : "DEVICE");
 	transfer->address = arg[count - 1];
-	if (!is_address(transfer->address))
-		return complain_of(transfer->command, CLI_EXIT_USAGE,
-				   "\"%.100s\" is no address: tcp:HOST:PORT, unix:PATH or fd:N",
-				   transfer->address);
+	if (vfm_address_check(transfer->address, why, sizeof(why)))
+		return complain_of(transfer->command, CLI_EXIT_USAGE, "%s", why);
 	rc = report_check(transfer->chosen->json);
 	if (rc)
 		return complain_of(transfer->command, CLI_EXIT_USAGE, "--json: %s: %s",

@@ -643,6 +643,7 @@ static void check_address(size_t i)
 
 	if (addresses[i].why) {
 		assert_int_equal(ret, -EINVAL);
+		assert_int_equal(vfm_address_check(addresses[i].text, NULL, 0), -EINVAL);
 		if (!strstr(why, addresses[i].why) || strchr(why, '\n'))
 			fail_msg("\"%s\" gives \"%s\"", addresses[i].text, why);
 		assert_int_equal(vfm_connect(addresses[i].text, 0, NULL, 0), -EINVAL);
@@ -651,6 +652,7 @@ static void check_address(size_t i)
 	}
 	if (ret)
 		fail_msg("\"%s\": %s", addresses[i].text, why);
+	assert_int_equal(vfm_address_check(addresses[i].text, why, sizeof(why)), 0);
 	assert_int_equal(address.kind, addresses[i].kind);
 	if (address.kind == ADDRESS_TCP)
 		assert_string_equal(address.host, addresses[i].host);

@@ -141,7 +141,7 @@ static void test_errors(void **state)
 	expect_error(f, "{\"execute\":\"migrate\",\"arguments\":{\"uri\":1}}", "GenericError",
 		     "'uri'");
 	expect_error(f, "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"exec:rm\"}}",
-		     "GenericError", "no address");
+		     "GenericError", "expected tcp:HOST:PORT");
 	expect_error(f, "{\"execute\":\"x-vfm-report\"}", "GenericError", "no migration");
 	expect_error(f, "{\"execute\":\"x-vfm-incoming\"}", "GenericError", "does not wait");
 	expect_error(f, "{\"execute\":\"x-vfm-resolve\",\"arguments\":{\"destination-runs\":true}}",

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <vfio-migrate/connect.h>
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/parse.h"
@@ -280,11 +281,10 @@ static int set_memory(struct app_options *o, const char *text, char *why)
 
 static int set_incoming(struct app_options *o, const char *text, char *why)
 {
-	if (strncmp(text, "tcp:", 4) && strncmp(text, "unix:", 5) && strncmp(text, "fd:", 3) &&
-	    strcmp(text, "defer")) {
-		snprintf(why, PARSE_WHY_MAX,
-			 "--incoming: \"%.100s\" is no address: tcp:HOST:PORT, unix:PATH, fd:N or "
-			 "defer", text);
+	char reason[PARSE_WHY_MAX / 2];
+
+	if (strcmp(text, "defer") && vfm_address_check(text, reason, sizeof(reason))) {
+		snprintf(why, PARSE_WHY_MAX, "--incoming: %s, or defer", reason);
 		return -EINVAL;
 	}
 	o->incoming = text;

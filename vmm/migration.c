@@ -321,12 +321,13 @@ static int make_source(struct migration *m)
 
 static int check_uri(const char *uri, char *why)
 {
-	if (strlen(uri) < URI_MAX && (!strncmp(uri, "tcp:", 4) || !strncmp(uri, "unix:", 5) ||
-				      !strncmp(uri, "fd:", 3)))
-		return 0;
-	snprintf(why, VMM_WHY_MAX,
-		 "\"%.100s\" is no address: tcp:HOST:PORT, unix:PATH or fd:NUMBER", uri);
-	return -EINVAL;
+	int ret = vfm_address_check(uri, why, VMM_WHY_MAX);
+
+	if (!ret && strlen(uri) >= URI_MAX) {
+		snprintf(why, VMM_WHY_MAX, "the address is longer than %d bytes", URI_MAX - 1);
+		ret = -EINVAL;
+	}
+	return ret;
 }
 
 int migration_start(struct migration *m, const char *uri, char *why)

@@ -16,6 +16,10 @@
 extern "C" {
 #endif
 
+/** Is it one of these forms? Nothing is opened. 0 or -EINVAL, the reason as one line in @why (@size
+ *  bytes, may be NULL). */
+int vfm_address_check(const char *address, char *why, size_t size);
+
 /**
  * A connected stream socket, CLOEXEC, TCP_NODELAY where it is TCP, keep-alive on. @timeout_ms: for
  * the whole call, -1 for ever. Returns the fd or -errno; EINVAL: no such address form; the reason

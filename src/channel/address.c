@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <vfio-migrate/connect.h>
 #include "base/compiler.h"
 #include "base/text.h"
 
@@ -69,13 +70,13 @@ static int parse_tcp(const char *text, const char *rest, struct address *address
 	unsigned port;
 
 	if (!colon || !length || length >= sizeof(address->host))
-		return address_fail(EINVAL, why, size, "%s: expected tcp:HOST:PORT", text);
+		return address_fail(EINVAL, why, size, "%.80s: expected tcp:HOST:PORT", text);
 	if (*rest != '[' && strchr(colon + 1, ':'))
 		return address_fail(EINVAL, why, size,
-				    "%s: an IPv6 address goes into brackets, tcp:[ADDRESS]:PORT",
+				    "%.80s: an IPv6 address goes into brackets, tcp:[ADDRESS]:PORT",
 				    text);
 	if (!parse_number(colon + 1, UINT16_MAX, &port))
-		return address_fail(EINVAL, why, size, "%s: the port is a number from 0 to 65535",
+		return address_fail(EINVAL, why, size, "%.80s: the port is a number from 0 to 65535",
 				    text);
 	memcpy(address->host, host, length);
 	address->host[length] = '\0';
@@ -89,10 +90,10 @@ static int parse_unix(const char *text, const char *rest, struct address *addres
 	size_t length = strlen(rest);
 
 	if (!length)
-		return address_fail(EINVAL, why, size, "%s: expected unix:PATH", text);
+		return address_fail(EINVAL, why, size, "%.80s: expected unix:PATH", text);
 	if (length >= sizeof(address->path.sun_path))
 		return address_fail(EINVAL, why, size,
-				    "%s: the path has %zu bytes, the longest possible is %zu", text,
+				    "%.80s: the path has %zu bytes, the longest possible is %zu", text,
 				    length, sizeof(address->path.sun_path) - 1);
 	memset(&address->path, 0, sizeof(address->path));
 	address->path.sun_family = AF_UNIX;
@@ -106,7 +107,7 @@ static int parse_fd(const char *text, const char *rest, struct address *address,
 	unsigned fd;
 
 	if (!parse_number(rest, INT_MAX, &fd))
-		return address_fail(EINVAL, why, size, "%s: expected fd:NUMBER", text);
+		return address_fail(EINVAL, why, size, "%.80s: expected fd:NUMBER", text);
 	address->fd = (int)fd;
 	return 0;
 }
@@ -134,8 +135,15 @@ int address_parse(const char *text, struct address *address, char *why, size_t s
 		address->kind = forms[i].kind;
 		return forms[i].parse(text, text + length, address, why, size);
 	}
-	return address_fail(EINVAL, why, size, "%s: expected tcp:HOST:PORT, unix:PATH or fd:NUMBER",
+	return address_fail(EINVAL, why, size, "%.80s: expected tcp:HOST:PORT, unix:PATH or fd:NUMBER",
 			    text);
+}
+
+VFM_API int vfm_address_check(const char *address, char *why, size_t size)
+{
+	struct address parsed;
+
+	return address_parse(address, &parsed, why, size);
 }
 
 static int resolve_errno(int gai)

@@ -129,15 +129,28 @@ static void end_sessions(struct kernel_double *kd)
 
 static bool live_session(const struct kernel_double *kd)
 {
-	return kd->session_count && !kd->sessions[kd->session_count - 1].dead;
+	for (unsigned i = 0; i < kd->session_count; i++)
+		if (!kd->sessions[i].dead)
+			return true;
+	return false;
+}
+
+/* One that is over and closed has room for another. */
+static struct kd_session *new_session(struct kernel_double *kd)
+{
+	for (unsigned i = 0; i < kd->session_count; i++)
+		if (kd->sessions[i].dead && !kd->sessions[i].open)
+			return &kd->sessions[i];
+	assert_true(kd->session_count < KD_SESSIONS);
+	return &kd->sessions[kd->session_count++];
 }
 
 static int open_session(struct kernel_double *kd, bool loading)
 {
-	assert_true(kd->session_count < KD_SESSIONS);
-	kd->sessions[kd->session_count] = (struct kd_session){
-		.fd = new_fd(), .loading = loading, .open = true};
-	return kd->sessions[kd->session_count++].fd;
+	struct kd_session *session = new_session(kd);
+
+	*session = (struct kd_session){.fd = new_fd(), .loading = loading, .open = true};
+	return session->fd;
 }
 
 static bool is_saving(uint32_t state)
@@ -771,6 +784,19 @@ static int kd_set_nonblock(const struct vfio_sys *sys, int fd)
 	return 0;
 }
 
+static int kd_dup(const struct vfio_sys *sys, int fd)
+{
+	struct kernel_double *kd = of(sys);
+	struct kd_session *session = find_session(kd, fd), *copy;
+
+	if (!session)
+		return -EBADF;
+	copy = new_session(kd);
+	*copy = *session;
+	copy->fd = new_fd();
+	return copy->fd;
+}
+
 /* ---- files ---- */
 
 static int open_node(struct kernel_double *kd, const char *path)
@@ -871,7 +897,7 @@ void kernel_double_init(struct kernel_double *kd, const char *driver,
 	kd->sys = (struct vfio_sys){
 		.open = kd_open, .close = kd_close, .ioctl = kd_ioctl,
 		.read = kd_read, .write = kd_write, .pread = kd_pread, .pwrite = kd_pwrite,
-		.poll = kd_poll, .set_nonblock = kd_set_nonblock, .readlink = kd_readlink,
+		.poll = kd_poll, .set_nonblock = kd_set_nonblock, .dup = kd_dup, .readlink = kd_readlink,
 		.realpath = kd_realpath, .first_entry = kd_first_entry,
 	};
 	sim_options_init_as(&options, sim_personality_find(driver));

@@ -18,7 +18,7 @@
 #include "sim/personality.h"
 
 enum {
-	KD_SESSIONS = 1024,      /* that one double can open */
+	KD_SESSIONS = 64,        /* that are open or alive at a time */
 	KD_MAPS = 16,
 	KD_PAGES = 4096,         /* that an IOMMU can find dirty */
 	KD_HWPT = 77,            /* id of the page table */

@@ -76,6 +76,13 @@ static int sys_set_nonblock(const struct vfio_sys *sys UNUSED, int fd)
 	return 0;
 }
 
+static int sys_dup(const struct vfio_sys *sys UNUSED, int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	return copy < 0 ? -errno : copy;
+}
+
 static int sys_readlink(const struct vfio_sys *sys UNUSED, const char *path, char *buf,
 			size_t size)
 {
@@ -135,6 +142,7 @@ const struct vfio_sys vfio_sys_kernel = {
 	.pwrite = sys_pwrite,
 	.poll = sys_poll,
 	.set_nonblock = sys_set_nonblock,
+	.dup = sys_dup,
 	.readlink = sys_readlink,
 	.realpath = sys_realpath,
 	.first_entry = sys_first_entry,

@@ -27,6 +27,8 @@ struct vfio_sys {
 	int (*poll)(const struct vfio_sys *sys, struct pollfd *fds, unsigned count, int timeout_ms);
 	/* O_NONBLOCK. */
 	int (*set_nonblock)(const struct vfio_sys *sys, int fd);
+	/* A second fd of the same file. */
+	int (*dup)(const struct vfio_sys *sys, int fd);
 	/* The target of a symbolic link, with a NUL; what does not fit is -ENAMETOOLONG. */
 	int (*readlink)(const struct vfio_sys *sys, const char *path, char *buf, size_t size);
 	/* The absolute path without links, likewise. */

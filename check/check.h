@@ -23,7 +23,6 @@
 #include "check/port.h"
 
 #define CHECK_WHY_MAX    256
-#define CHECK_STREAM_MAX ((size_t)256 << 20) /* bytes of a state that rules keep in memory */
 
 enum check_severity {
 	CHECK_MUST,   /* broken: a VMM can lose the VM, or cannot migrate it */
@@ -45,6 +44,7 @@ enum check_needs {
 	NEEDS_FD = 1 << 6,      /* data sessions that are fds */
 	NEEDS_REOPEN = 1 << 7,
 	NEEDS_PEER = 1 << 8,
+	NEEDS_REINIT = 1 << 9,  /* PRECOPY_INFOv2 */
 };
 
 /* What it does to the device. */
@@ -68,7 +68,9 @@ struct check {
 	uint64_t caps;     /* enum vfm_mig_flags, of the device */
 	uint64_t seed;     /* of what is random */
 	bool logging;
+	bool reinit;       /* it knows PRECOPY_INFOv2 */
 	bool writer;
+	unsigned patience_ms; /* with calls that should not sleep */
 	char why[CHECK_WHY_MAX]; /* of the rule under way */
 	struct latency latency[VFM_STATE_COUNT][VFM_STATE_COUNT]; /* [from][to] */
 };
@@ -90,7 +92,7 @@ struct check_family {
 
 extern const struct check_family check_states, check_sessions, check_fd, check_features, check_end,
 	check_precopy, check_sizes, check_load, check_hostile, check_reset, check_logging,
-	check_several;
+	check_several, check_poll, check_reinit;
 
 /* table.c: rule number @i with its family, NULL past the last. */
 const struct check_rule *check_rule_at(unsigned i, const struct check_family **family);
@@ -99,7 +101,7 @@ bool check_family_exists(const char *name);
 
 /* ---- run.c ---- */
 
-#define CHECK_RULES_MAX 96
+#define CHECK_RULES_MAX 192
 
 struct check_result {
 	const struct check_rule *rule;
@@ -154,7 +156,9 @@ struct latency_summary {
 	uint64_t p50_ns, p95_ns, max_ns;
 };
 
-void latency_add(struct check *check, enum vfm_state from, enum vfm_state to, uint64_t ns);
+void latency_add(struct port *port, enum vfm_state from, enum vfm_state to, uint64_t ns);
+/* Take that arc, one of the machine's, from where the device is. */
+int latency_take(struct port *port, enum vfm_state from, enum vfm_state to);
 /* False: the arc was not taken. */
 bool latency_of(const struct check *check, enum vfm_state from, enum vfm_state to,
 		struct latency_summary *out);
@@ -189,11 +193,22 @@ struct stream {
 };
 
 void stream_free(struct stream *stream);
+/* One read of @step bytes: how many came, or -errno. */
+int stream_read_once(struct port *port, struct stream *stream, size_t step);
 /* Read to the end in STOP_COPY, @step bytes at a time (0: many). -EFBIG: more than
- * CHECK_STREAM_MAX. */
+ * port->hold_max. */
 int stream_read_end(struct port *port, struct stream *stream, size_t step);
+/* The same without holding it: for states of any size. */
+struct stream_sum {
+	uint64_t len;
+	uint64_t hash;
+};
+int stream_sum_end(struct port *port, struct stream_sum *sum);
+/* From RUNNING or STOP: save and stay in STOP. */
+int check_save_sum(struct port *port, struct stream_sum *sum);
 /* In a PRE_COPY state, until there is nothing now; stops at a bound if that never is. */
 int stream_read_early(struct port *port, struct stream *stream);
+int stream_drop_early(struct port *port);
 bool stream_equal(const struct stream *a, const struct stream *b);
 
 /* From RUNNING or STOP: save and stay in STOP. */
@@ -202,8 +217,12 @@ int check_save(struct port *port, struct stream *stream);
  * where: @refused (may be NULL) is true if it is the stream that was not taken. */
 int check_load_stream(struct port *port, const struct stream *stream, size_t step, bool *refused);
 
-/* load.c: the rule of two devices. */
+/* load.c: what was read from PRE_COPY on can be loaded, or no more can be said. */
+enum check_verdict check_pre_copy_loads(struct check *check);
+/* The rule of two devices. */
 enum check_verdict check_load_both_ways(struct check *check);
+/* latency.c: the rule of what a switchover takes. */
+enum check_verdict check_downtime(struct check *check);
 
 /* A step of a sequence that the seed begins. */
 uint64_t check_random(uint64_t *state);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The end of data: for now in PRE_COPY, for good in STOP_COPY; and reads of awkward sizes. */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "check/check.h"
@@ -30,21 +29,18 @@ static enum check_verdict temporary(struct check *check)
 /* Stop and save, up to the end of data and no further. */
 static enum check_verdict to_the_end(struct check *check, ssize_t *last)
 {
-	struct stream stream = {0};
+	struct stream_sum sum;
 	int ret = check_go(check->port, VFM_STATE_STOP_COPY);
 
 	if (ret)
 		return check_no_way(check, VFM_STATE_STOP_COPY, ret);
-	*last = stream_read_end(check->port, &stream, 0);
-	stream_free(&stream);
-	if (*last == -EFBIG)
-		return check_na(check, "its state is larger than the rule can hold");
+	*last = stream_sum_end(check->port, &sum);
 	return CHECK_PASS;
 }
 
 static enum check_verdict is_zero(struct check *check)
 {
-	ssize_t last;
+	ssize_t last = 0;
 	enum check_verdict verdict = to_the_end(check, &last);
 
 	if (!verdict && last)
@@ -54,7 +50,7 @@ static enum check_verdict is_zero(struct check *check)
 
 static enum check_verdict permanent(struct check *check)
 {
-	ssize_t last, got;
+	ssize_t last = 0, got;
 	enum check_verdict verdict = to_the_end(check, &last);
 	char buf[512];
 
@@ -73,24 +69,17 @@ static enum check_verdict permanent(struct check *check)
 	return CHECK_PASS;
 }
 
-/* The state in pieces of one byte, odd ones, ones larger than a page; the rest in large ones. */
+/* Pieces of one byte, odd ones, ones larger than a page, up to an end or AWKWARD bytes. What the
+ * last read said. */
 static int read_awkwardly(struct port *port, struct stream *stream)
 {
 	static const size_t sizes[] = {1, 1, 3, 7, 511, 4097, 1, 65537};
-	uint8_t *data = malloc(AWKWARD + 65537);
-	ssize_t got = 1;
+	size_t end = stream->len + AWKWARD;
+	int got = 1;
 
-	if (!data)
-		return -ENOMEM;
-	stream->data = data;
-	stream->room = AWKWARD + 65537;
-	for (unsigned i = 0; got > 0 && stream->len < AWKWARD; i++) {
-		got = port_read(port, data + stream->len, sizes[i % ARRAY_SIZE(sizes)]);
-		if (got > (ssize_t)sizes[i % ARRAY_SIZE(sizes)])
-			return -EPROTO;
-		stream->len += got > 0 ? (size_t)got : 0;
-	}
-	return got > 0 ? stream_read_end(port, stream, 0) : (int)got;
+	for (unsigned i = 0; got > 0 && stream->len < end; i++)
+		got = stream_read_once(port, stream, sizes[i % ARRAY_SIZE(sizes)]);
+	return got;
 }
 
 /* Two saves of a device that stands still, of which the first is in large pieces. */
@@ -112,6 +101,8 @@ static enum check_verdict compare_reads(struct check *check, struct stream *larg
 	ret = port_set_state(check->port, VFM_STATE_STOP_COPY);
 	if (!ret)
 		ret = read_awkwardly(check->port, awkward);
+	if (ret > 0) /* the rest */
+		ret = stream_read_end(check->port, awkward, 0);
 	if (ret)
 		return check_fail(check, "in small pieces: %s", strerror(-ret));
 	if (!stream_equal(large, awkward))
@@ -131,6 +122,42 @@ static enum check_verdict any_size(struct check *check)
 	return verdict;
 }
 
+/* A stream whose early part is read in such pieces, and which is then loaded. */
+static enum check_verdict load_early_pieces(struct check *check, struct stream *stream)
+{
+	enum check_verdict verdict = check_pre_copy_loads(check);
+	int ret;
+
+	if (verdict)
+		return verdict;
+	ret = check_go(check->port, VFM_STATE_PRE_COPY);
+	if (ret)
+		return check_no_way(check, VFM_STATE_PRE_COPY, ret);
+	ret = read_awkwardly(check->port, stream);
+	if (ret < 0 && ret != -ENOMSG && ret != -EAGAIN)
+		return check_fail(check, "in PRE_COPY, in small pieces: %s", strerror(-ret));
+	ret = port_set_state(check->port, VFM_STATE_STOP_COPY);
+	if (!ret)
+		ret = stream_read_end(check->port, stream, 0);
+	if (!ret)
+		ret = port_set_state(check->port, VFM_STATE_STOP);
+	if (ret)
+		return check_unjudged(check, "it cannot be saved: %s", strerror(-ret));
+	ret = check_load_stream(check->port, stream, 0, NULL);
+	return ret ? check_fail(check, "what was read in small pieces in PRE_COPY is refused: %s",
+				strerror(-ret))
+		   : CHECK_PASS;
+}
+
+static enum check_verdict early_sizes(struct check *check)
+{
+	struct stream stream = {0};
+	enum check_verdict verdict = load_early_pieces(check, &stream);
+
+	stream_free(&stream);
+	return verdict;
+}
+
 static const struct check_rule rules[] = {
 	{"end-temporary", "In PRE_COPY, where nothing is left to read for now, a read says ENOMSG "
 			  "(some drivers: gives 0 bytes), and no other error.",
@@ -142,6 +169,8 @@ static const struct check_rule rules[] = {
 	{"end-read-sizes", "Reads of any size give the same data: one byte, odd sizes, a page and "
 			   "one more.",
 	 CHECK_MUST, 0, DOES_MOVE, any_size},
+	{"end-early-sizes", "In PRE_COPY, too, reads may be of any size.", CHECK_MUST,
+	 NEEDS_PRE_COPY, DOES_WIPE, early_sizes},
 };
 
 const struct check_family check_end = {"end", rules, ARRAY_SIZE(rules)};

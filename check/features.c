@@ -33,21 +33,75 @@ static enum check_verdict flags_valid(struct check *check)
 	return check_pass(check, "0x%llx", (unsigned long long)flags);
 }
 
+/* ---- what it has ---- */
+
+/*
+ * The features of migration: bytes of payload of the kernel's and of vfio-user's, where START has its
+ * ranges and REPORT its bitmap behind it.
+ */
+enum has { HAS_STATE, HAS_SIZE, HAS_LOGGING, HAS_REINIT };
+
+static const struct known {
+	const char *name;
+	uint32_t flags;
+	enum has has;
+	size_t bytes, user_bytes;
+} known[] = {
+	{"GET of MIGRATION", VFM_FEATURE_MIGRATION | GET, HAS_STATE, 8, 8},
+	{"GET of the state", VFM_FEATURE_MIG_DEVICE_STATE | GET, HAS_STATE, 8, 8},
+	{"SET of the state", VFM_FEATURE_MIG_DEVICE_STATE | SET, HAS_STATE, 8, 8},
+	{"GET of MIG_DATA_SIZE", VFM_FEATURE_MIG_DATA_SIZE | GET, HAS_SIZE, 8, 8},
+	{"SET of DMA_LOGGING_START", VFM_FEATURE_DMA_LOGGING_START | SET, HAS_LOGGING, 24, 32},
+	{"SET of DMA_LOGGING_STOP", VFM_FEATURE_DMA_LOGGING_STOP | SET, HAS_LOGGING, 0, 0},
+	{"GET of DMA_LOGGING_REPORT", VFM_FEATURE_DMA_LOGGING_REPORT | GET, HAS_LOGGING, 32, 32},
+	{"SET of PRECOPY_INFOv2", VFM_FEATURE_MIG_PRECOPY_INFOV2 | SET, HAS_REINIT, 0, 0},
+};
+
+#define LOG_IOVA  (UINT64_C(1) << 30)
+#define LOG_BYTES (UINT64_C(1) << 20)
+#define LOG_PAGE  4096u
+
+static const struct vfm_feature_logging_range log_range = {LOG_IOVA, LOG_BYTES};
+
+static bool log_starts(struct check *check)
+{
+	uint64_t page = LOG_PAGE;
+
+	port_log_stop(check->port); /* left on by the rule before */
+	return !check->port->ops->log_start(check->port, &page, &log_range, 1);
+}
+
+/* Found out by doing, where that leaves no trace, and not by probing. */
+static bool has(struct check *check, enum has what)
+{
+	uint64_t size;
+	bool logs;
+
+	switch (what) {
+	case HAS_STATE:
+		return true;
+	case HAS_SIZE:
+		return !port_size(check->port, &size);
+	case HAS_LOGGING:
+		logs = log_starts(check);
+		port_log_stop(check->port);
+		return logs;
+	case HAS_REINIT:
+		return check->reinit; /* doing it would last until the device is opened anew */
+	}
+	return false;
+}
+
 static enum check_verdict probe(struct check *check)
 {
-	static const uint32_t there[] = {
-		VFM_FEATURE_MIGRATION | GET,
-		VFM_FEATURE_MIG_DEVICE_STATE | GET,
-		VFM_FEATURE_MIG_DEVICE_STATE | SET,
-		VFM_FEATURE_MIG_DEVICE_STATE | GET | SET,
-	};
+	uint32_t state = VFM_FEATURE_MIG_DEVICE_STATE | GET | SET;
 
-	for (size_t i = 0; i < ARRAY_SIZE(there); i++)
-		if (!port_probe(check->port, there[i]))
-			return check_fail(check,
-					  "probing feature %u for%s%s says no, and it has it",
-					  there[i] & VFM_FEATURE_MASK, there[i] & GET ? " GET" : "",
-					  there[i] & SET ? " SET" : "");
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (has(check, known[i].has) && !port_probe(check->port, known[i].flags))
+			return check_fail(check, "probing %s says no, and it has it",
+					  known[i].name);
+	if (!port_probe(check->port, state))
+		return check_fail(check, "probing GET and SET of the state says no");
 	return CHECK_PASS;
 }
 
@@ -70,6 +124,7 @@ static enum check_verdict direction(struct check *check)
 		{VFM_FEATURE_MIGRATION | SET, 8},
 		{VFM_FEATURE_MIG_DATA_SIZE | SET, 8},
 		{VFM_FEATURE_MIG_PRECOPY_INFOV2 | GET, 0},
+		{VFM_FEATURE_DMA_LOGGING_START | GET, 32},
 		{VFM_FEATURE_DMA_LOGGING_STOP | GET, 0},
 		{VFM_FEATURE_DMA_LOGGING_REPORT | SET, 32},
 	};
@@ -105,33 +160,112 @@ static enum check_verdict no_operation(struct check *check)
 	return CHECK_PASS;
 }
 
+/* ---- argsz, flags ---- */
+
+/* What a request carries: right in all but its size. */
+union payload {
+	struct vfm_feature_mig_state state;
+	struct vfm_feature_logging_control start;
+	struct vfm_feature_logging_report report;
+	struct {
+		struct vfm_vfio_user_logging_control control;
+		struct vfm_vfio_user_logging_range range;
+	} user_start;
+	struct vfm_vfio_user_logging_report user_report;
+	uint8_t bytes[64];
+};
+
+static void fill(const struct check *check, const struct known *k, union payload *payload,
+		 uint64_t *bitmap)
+{
+	bool user = check->port->client != NULL;
+	uint32_t index = k->flags & VFM_FEATURE_MASK;
+
+	memset(payload, 0, sizeof(*payload));
+	if (index == VFM_FEATURE_MIG_DEVICE_STATE)
+		payload->state = (struct vfm_feature_mig_state){VFM_STATE_RUNNING, -1};
+	else if (index == VFM_FEATURE_DMA_LOGGING_START && user)
+		payload->user_start.control = (struct vfm_vfio_user_logging_control){
+			.page_size = LOG_PAGE, .num_ranges = 1};
+	else if (index == VFM_FEATURE_DMA_LOGGING_START)
+		payload->start = (struct vfm_feature_logging_control){
+			.page_size = LOG_PAGE, .num_ranges = 1, .ranges = (uintptr_t)&log_range};
+	else if (index == VFM_FEATURE_DMA_LOGGING_REPORT && user)
+		payload->user_report = (struct vfm_vfio_user_logging_report){
+			LOG_IOVA, 64 * LOG_PAGE, LOG_PAGE};
+	else if (index == VFM_FEATURE_DMA_LOGGING_REPORT)
+		payload->report = (struct vfm_feature_logging_report){
+			LOG_IOVA, 64 * LOG_PAGE, LOG_PAGE, (uintptr_t)bitmap};
+	if (index == VFM_FEATURE_DMA_LOGGING_START && user)
+		payload->user_start.range =
+			(struct vfm_vfio_user_logging_range){LOG_IOVA, LOG_BYTES};
+}
+
+/* The request with @room bytes in argsz; reports need a log that is on. */
+static int ask_known(struct check *check, const struct known *k, size_t room)
+{
+	uint32_t index = k->flags & VFM_FEATURE_MASK;
+	bool reads = index == VFM_FEATURE_DMA_LOGGING_REPORT;
+	size_t bytes = check->port->client ? k->user_bytes : k->bytes;
+	size_t in = k->flags & SET || reads ? MIN(bytes, room) : 0;
+	union payload payload;
+	uint64_t bitmap = 0;
+	int ret;
+
+	fill(check, k, &payload, &bitmap);
+	if (reads && check->port->client)
+		in = MIN(in, sizeof(payload.user_report));
+	if (reads && !log_starts(check))
+		return -ENOTSUP;
+	ret = check->port->ops->feature(check->port, k->flags, &payload, in, room);
+	if (k->has == HAS_LOGGING)
+		port_log_stop(check->port);
+	return ret;
+}
+
 static enum check_verdict small(struct check *check)
 {
-	if (!ask(check, VFM_FEATURE_MIGRATION | GET, 0, 7))
-		return check_fail(check, "GET of MIGRATION with 7 bytes for 8 was taken");
-	if (!ask(check, VFM_FEATURE_MIG_DEVICE_STATE | GET, 0, 7))
-		return check_fail(check, "GET of the state with 7 bytes for 8 was taken");
-	if (!ask(check, VFM_FEATURE_MIG_DATA_SIZE | GET, 0, 7))
-		return check_fail(check, "GET of MIG_DATA_SIZE with 7 bytes for 8 was taken");
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		size_t bytes = check->port->client ? known[i].user_bytes : known[i].bytes;
+
+		if (!bytes || !has(check, known[i].has))
+			continue;
+		if (!ask_known(check, &known[i], bytes - 1))
+			return check_fail(check, "%s with %zu bytes for %zu was taken",
+					  known[i].name, bytes - 1, bytes);
+	}
 	return CHECK_PASS;
 }
 
+/* A vfio-user request has a size of its own beside argsz, with which a SET has to agree. */
 static enum check_verdict large(struct check *check)
 {
-	int ret = ask(check, VFM_FEATURE_MIGRATION | GET, 0, 24);
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		size_t bytes = check->port->client ? known[i].user_bytes : known[i].bytes;
+		int ret;
 
-	if (!ret)
-		ret = ask(check, VFM_FEATURE_MIG_DEVICE_STATE | GET, 0, 24);
-	if (ret)
-		return check_fail(check, "GET with 24 bytes for 8: %s", strerror(-ret));
+		if ((check->port->client && known[i].flags & SET) || !has(check, known[i].has))
+			continue;
+		if (known[i].flags == (VFM_FEATURE_DMA_LOGGING_STOP | SET))
+			continue;
+		ret = ask_known(check, &known[i], bytes + 16);
+		if (ret)
+			return check_fail(check, "%s with %zu bytes for %zu: %s", known[i].name,
+					  bytes + 16, bytes, strerror(-ret));
+	}
 	return CHECK_PASS;
 }
 
 static enum check_verdict unknown_flags(struct check *check)
 {
-	for (unsigned bit = 19; bit < 32; bit++)
+	for (unsigned bit = 19; bit < 32; bit++) {
 		if (!ask(check, VFM_FEATURE_MIGRATION | GET | 1u << bit, 0, 8))
 			return check_fail(check, "flag bit %u has no meaning and was taken", bit);
+		for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+			if (port_probe(check->port, known[i].flags | 1u << bit))
+				return check_fail(check, "probing %s with flag bit %u says yes",
+						  known[i].name, bit);
+	}
 	return CHECK_PASS;
 }
 

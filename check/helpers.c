@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <xxhash.h>
+
 #include "check/check.h"
 #include "fsm/fsm.h"
 
@@ -114,12 +116,12 @@ void stream_free(struct stream *stream)
 }
 
 /* Room for @bytes more. */
-static int make_room(struct stream *stream, size_t bytes)
+static int make_room(struct stream *stream, size_t bytes, size_t max)
 {
 	size_t room = stream->room ? stream->room : CHUNK;
 	uint8_t *data;
 
-	if (stream->len + bytes > CHECK_STREAM_MAX)
+	if (stream->len + bytes > max)
 		return -EFBIG;
 	while (room < stream->len + bytes)
 		room *= 2;
@@ -136,7 +138,7 @@ static int make_room(struct stream *stream, size_t bytes)
 /* One read: how many bytes, or -errno. */
 static ssize_t read_more(struct port *port, struct stream *stream, size_t step)
 {
-	int ret = make_room(stream, step);
+	int ret = make_room(stream, step, port->hold_max);
 	ssize_t got;
 
 	if (ret)
@@ -149,6 +151,11 @@ static ssize_t read_more(struct port *port, struct stream *stream, size_t step)
 	return got;
 }
 
+int stream_read_once(struct port *port, struct stream *stream, size_t step)
+{
+	return (int)read_more(port, stream, step);
+}
+
 int stream_read_end(struct port *port, struct stream *stream, size_t step)
 {
 	unsigned empty = 0;
@@ -159,6 +166,55 @@ int stream_read_end(struct port *port, struct stream *stream, size_t step)
 		empty += got == -ENOMSG || got == -EAGAIN;
 	} while (got > 0 || ((got == -ENOMSG || got == -EAGAIN) && empty < NO_END_READS));
 	return (int)got;
+}
+
+/* Like stream_read_end(), into @buf of CHUNK bytes. */
+static int sum_up(struct port *port, uint8_t *buf, XXH3_state_t *hash, uint64_t *len)
+{
+	unsigned empty = 0;
+	ssize_t got;
+
+	do {
+		got = port_read(port, buf, CHUNK);
+		if (got > (ssize_t)CHUNK)
+			return -EPROTO;
+		if (got > 0)
+			XXH3_64bits_update(hash, buf, (size_t)got);
+		*len += got > 0 ? (uint64_t)got : 0;
+		empty += got == -ENOMSG || got == -EAGAIN;
+	} while (got > 0 || ((got == -ENOMSG || got == -EAGAIN) && empty < NO_END_READS));
+	return (int)got;
+}
+
+int stream_sum_end(struct port *port, struct stream_sum *sum)
+{
+	XXH3_state_t *hash = XXH3_createState();
+	uint8_t *buf = malloc(CHUNK);
+	int ret = hash && buf ? 0 : -ENOMEM;
+
+	*sum = (struct stream_sum){0};
+	if (!ret) {
+		XXH3_64bits_reset(hash);
+		ret = sum_up(port, buf, hash, &sum->len);
+		sum->hash = XXH3_64bits_digest(hash);
+	}
+	XXH3_freeState(hash);
+	free(buf);
+	return ret;
+}
+
+int stream_drop_early(struct port *port)
+{
+	uint8_t *buf = malloc(CHUNK);
+	ssize_t got = buf ? 1 : -ENOMEM;
+	size_t all = 0;
+
+	for (unsigned i = 0; i < EARLY_READS && got > 0 && all < EARLY_MAX; i++) {
+		got = port_read(port, buf, CHUNK);
+		all += got > 0 ? (size_t)got : 0;
+	}
+	free(buf);
+	return got > 0 || got == -ENOMSG || got == -EAGAIN ? 0 : (int)got;
 }
 
 int stream_read_early(struct port *port, struct stream *stream)
@@ -197,6 +253,17 @@ int check_save(struct port *port, struct stream *stream)
 	return ret ? ret : port_set_state(port, VFM_STATE_STOP);
 }
 
+int check_save_sum(struct port *port, struct stream_sum *sum)
+{
+	int ret = stop(port);
+
+	if (!ret)
+		ret = port_set_state(port, VFM_STATE_STOP_COPY);
+	if (!ret)
+		ret = stream_sum_end(port, sum);
+	return ret ? ret : port_set_state(port, VFM_STATE_STOP);
+}
+
 static int write_all(struct port *port, const struct stream *stream, size_t step)
 {
 	size_t part;
@@ -219,7 +286,7 @@ int check_load_stream(struct port *port, const struct stream *stream, size_t ste
 		return ret;
 	ret = write_all(port, stream, step);
 	if (!ret)
-		ret = port_set_state(port, VFM_STATE_STOP);
+		ret = latency_take(port, VFM_STATE_RESUMING, VFM_STATE_STOP);
 	if (refused)
 		*refused = ret && ret != -ENOTCONN && ret != -ETIMEDOUT;
 	return ret;

@@ -6,6 +6,7 @@
  * state.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,10 @@
 
 #define RANDOM_BYTES (64u << 10)
 #define FLIPS        24u
+#define FLIPS_SMALL  128u      /* of a state that is loaded in no time */
+#define SMALL        (1u << 20)
+#define CUTS         12u
+#define HEAD         64u       /* bytes in which a state says what it is of, if it does */
 
 /* A good state, that the device takes, and a bad one. */
 struct pair {
@@ -148,12 +153,13 @@ static enum check_verdict offer_flipped(struct check *check, struct pair *pair)
 {
 	enum check_verdict verdict = CHECK_PASS;
 	uint64_t seed = check->seed;
+	unsigned flips = pair->good.len > SMALL ? FLIPS : FLIPS_SMALL;
 
 	if (!pair->good.len)
 		return check_na(check, "its state has no bytes");
 	if (copy_good(pair, 0))
 		return no_memory(check);
-	for (unsigned i = 0; i < FLIPS && !verdict; i++) {
+	for (unsigned i = 0; i < flips && !verdict; i++) {
 		size_t at = place(&pair->good, i, &seed);
 		uint8_t bit = (uint8_t)(1u << check_random(&seed) % 8);
 
@@ -161,7 +167,82 @@ static enum check_verdict offer_flipped(struct check *check, struct pair *pair)
 		verdict = offer(check, pair, "a state with a bit flipped", false);
 		pair->bad.data[at] ^= bit;
 	}
-	return verdict ? verdict : check_pass(check, "%u places", FLIPS);
+	return verdict ? verdict : check_pass(check, "%u places", flips);
+}
+
+/* Anywhere but near the end, of which hostile-short takes a byte. */
+static enum check_verdict offer_cut(struct check *check, struct pair *pair)
+{
+	enum check_verdict verdict = CHECK_PASS;
+	uint64_t seed = check->seed;
+	size_t most = pair->good.len - pair->good.len / 4;
+	char what[64];
+
+	if (most < 2)
+		return check_na(check, "its state is too small");
+	if (copy_good(pair, 0))
+		return no_memory(check);
+	for (unsigned i = 0; i < CUTS && !verdict; i++) {
+		pair->bad.len = 1 + (size_t)(check_random(&seed) % (most - 1));
+		snprintf(what, sizeof(what), "the first %zu bytes of a state", pair->bad.len);
+		verdict = offer(check, pair, what, true);
+	}
+	return verdict;
+}
+
+/* A state that begins like no device's. */
+static enum check_verdict make_foreign(struct check *check, struct pair *pair)
+{
+	uint64_t seed = check->seed;
+	size_t head = MIN(pair->good.len, (size_t)HEAD);
+
+	if (!head)
+		return check_na(check, "its state has no bytes");
+	if (copy_good(pair, 0))
+		return no_memory(check);
+	for (size_t i = 0; i < head; i++) /* each byte is another one */
+		pair->bad.data[i] ^= (uint8_t)(1 + check_random(&seed) % 255);
+	return CHECK_PASS;
+}
+
+static enum check_verdict offer_head(struct check *check, struct pair *pair)
+{
+	enum check_verdict verdict = make_foreign(check, pair);
+
+	return verdict ? verdict : offer(check, pair, "a state with another's head", false);
+}
+
+/* What became of the device then is hostile-head's. */
+static enum check_verdict offer_foreign(struct check *check, struct pair *pair)
+{
+	enum check_verdict verdict = make_foreign(check, pair);
+	int ret;
+
+	if (verdict)
+		return verdict;
+	ret = check_load_stream(check->port, &pair->bad, 0, NULL);
+	if (!ret)
+		return check_fail(check, "a state with another's head was taken");
+	return check_pass(check, "%s", strerror(-ret));
+}
+
+/* What PEER is, nobody says: of the same kind its state is as good as any. */
+static enum check_verdict offer_peers(struct check *check, struct pair *pair)
+{
+	bool refused;
+	int ret = check_fresh(check->peer);
+
+	if (!ret)
+		ret = check_save(check->peer, &pair->bad);
+	if (ret)
+		return check_unjudged(check, "PEER's state: %s", strerror(-ret));
+	ret = check_load_stream(check->port, &pair->bad, 0, &refused);
+	if (ret && !refused)
+		return check_fail(check, "PEER's state: %s", strerror(-ret));
+	if (still_usable(check, &pair->good))
+		return CHECK_FAIL;
+	return check_pass(check, ret ? "PEER's is refused: %s" : "PEER's is taken",
+			  strerror(-ret));
 }
 
 static enum check_verdict nothing(struct check *check)
@@ -189,6 +270,26 @@ static enum check_verdict flipped(struct check *check)
 	return with_pair(check, offer_flipped);
 }
 
+static enum check_verdict cut(struct check *check)
+{
+	return with_pair(check, offer_cut);
+}
+
+static enum check_verdict head(struct check *check)
+{
+	return with_pair(check, offer_head);
+}
+
+static enum check_verdict foreign(struct check *check)
+{
+	return with_pair(check, offer_foreign);
+}
+
+static enum check_verdict peers(struct check *check)
+{
+	return with_pair(check, offer_peers);
+}
+
 static const struct check_rule rules[] = {
 	{"hostile-nothing", "RESUMING is not left without an error when nothing was written.",
 	 CHECK_MUST, 0, DOES_WIPE, nothing},
@@ -201,6 +302,19 @@ static const struct check_rule rules[] = {
 	 "Whatever bit of a state is flipped: no crash and no hang, and after a reset "
 	 "the device takes a good state.",
 	 CHECK_MUST, 0, DOES_WIPE, flipped},
+	{"hostile-cut", "A state that ends early, wherever that is, is refused.", CHECK_MUST, 0,
+	 DOES_WIPE, cut},
+	{"hostile-head",
+	 "A state with another's head: no crash and no hang, and after a reset the device takes a "
+	 "good state.",
+	 CHECK_MUST, 0, DOES_WIPE, head},
+	{"hostile-foreign",
+	 "A state with another's head is refused: it is not from a compatible device.",
+	 CHECK_SHOULD, 0, DOES_WIPE, foreign},
+	{"hostile-peer",
+	 "Whatever PEER is: its state is taken or refused, and after a reset the device takes a "
+	 "good state.",
+	 CHECK_MUST, NEEDS_PEER, DOES_WIPE, peers},
 };
 
 const struct check_family check_hostile = {"hostile", rules, ARRAY_SIZE(rules)};

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Saving, loading, and what is the same afterwards. */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "check/check.h"
@@ -145,6 +147,21 @@ static enum check_verdict try_pre_copy(struct check *check, struct three *s)
 	return verdict ? verdict : pre_copy_and_load(check, s);
 }
 
+static enum check_verdict pre_copy(struct check *check)
+{
+	return with_streams(check, try_pre_copy);
+}
+
+enum check_verdict check_pre_copy_loads(struct check *check)
+{
+	enum check_verdict verdict = pre_copy(check);
+
+	if (verdict == CHECK_FAIL)
+		return check_unjudged(check, "no pre-copy can be loaded (load-pre-copy)");
+	*check->why = '\0';
+	return verdict;
+}
+
 /* A pre-copy that is given up half way, as by a migration that is cancelled, and another one. */
 static enum check_verdict try_second(struct check *check, struct three *s)
 {
@@ -153,12 +170,9 @@ static enum check_verdict try_second(struct check *check, struct three *s)
 	int ret;
 
 	if (!verdict)
-		verdict = pre_copy_and_load(check, s);
+		verdict = check_pre_copy_loads(check);
 	if (verdict)
-		return verdict == CHECK_FAIL
-			       ? check_unjudged(check, "no pre-copy can be loaded (load-pre-copy)")
-			       : verdict;
-	s->b.len = 0;
+		return verdict;
 	ret = check_go(check->port, VFM_STATE_PRE_COPY);
 	if (ret)
 		return check_no_way(check, VFM_STATE_PRE_COPY, ret);
@@ -172,32 +186,85 @@ static enum check_verdict second(struct check *check)
 	return with_streams(check, try_second);
 }
 
-static enum check_verdict pre_copy(struct check *check)
+/* To @state, and on with the stream. */
+static int read_in(struct check *check, enum vfm_state state, struct stream *stream)
 {
-	return with_streams(check, try_pre_copy);
+	int ret = port_set_state(check->port, state);
+
+	if (ret)
+		return ret;
+	return state == VFM_STATE_STOP_COPY ? stream_read_end(check->port, stream, 0)
+					    : stream_read_early(check->port, stream);
 }
 
-/* ---- the same again ---- */
-
-static enum check_verdict try_again(struct check *check, struct three *s)
+/* All of the states that share a session, there and back. */
+static enum check_verdict try_one_session(struct check *check, struct three *s)
 {
-	enum check_verdict verdict = save(check, check->port, &s->a);
+	static const enum vfm_state way[] = {VFM_STATE_PRE_COPY, VFM_STATE_PRE_COPY_P2P,
+					     VFM_STATE_PRE_COPY, VFM_STATE_PRE_COPY_P2P,
+					     VFM_STATE_STOP_COPY};
+	enum check_verdict verdict = prepare(check, s);
+	int ret = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(way) && !verdict; i++) {
+		ret = read_in(check, way[i], &s->b);
+		if (ret)
+			verdict = cannot_save(check, ret);
+	}
+	if (!verdict)
+		ret = port_set_state(check->port, VFM_STATE_STOP);
+	if (verdict || ret)
+		return verdict ? verdict : check_no_way(check, VFM_STATE_STOP, ret);
+	ret = check_load_stream(check->port, &s->b, 0, NULL);
+	return ret ? check_fail(check, "%zu bytes of one session: %s", s->b.len, strerror(-ret))
+		   : CHECK_PASS;
+}
+
+static enum check_verdict one_session(struct check *check)
+{
+	return with_streams(check, try_one_session);
+}
+
+/* Nothing in between: the driver goes through STOP by itself. */
+static enum check_verdict try_direct(struct check *check, struct three *s)
+{
+	enum check_verdict verdict = prepare(check, s);
 	int ret;
 
 	if (verdict)
 		return verdict;
-	ret = check_save(check->port, &s->b);
+	ret = read_in(check, VFM_STATE_STOP_COPY, &s->b);
+	if (!ret)
+		ret = port_set_state(check->port, VFM_STATE_STOP);
 	if (ret)
 		return cannot_save(check, ret);
-	if (!stream_equal(&s->a, &s->b))
-		return check_fail(check, "%zu bytes, then %zu others, and it stood still", s->a.len,
-				  s->b.len);
-	return CHECK_PASS;
+	ret = check_load_stream(check->port, &s->b, 0, NULL);
+	return ret ? check_fail(check, "%zu bytes: %s", s->b.len, strerror(-ret)) : CHECK_PASS;
 }
+
+static enum check_verdict direct(struct check *check)
+{
+	return with_streams(check, try_direct);
+}
+
+/* ---- the same again ---- */
 
 static enum check_verdict again(struct check *check)
 {
-	return with_streams(check, try_again);
+	struct stream_sum one, two;
+	int ret = check_fresh(check->port);
+
+	if (!ret)
+		ret = check_save_sum(check->port, &one);
+	if (!ret)
+		ret = check_save_sum(check->port, &two);
+	if (ret)
+		return cannot_save(check, ret);
+	if (one.len != two.len || one.hash != two.hash)
+		return check_fail(check, "%" PRIu64 " bytes, then %" PRIu64
+					 " others, and it stood still",
+				  one.len, two.len);
+	return CHECK_PASS;
 }
 
 /* Load @s->a into @port, where it is saved again. */
@@ -247,6 +314,13 @@ static const struct check_rule rules[] = {
 	{"load-second",
 	 "After a pre-copy that was given up another one gives the whole state again.", CHECK_MUST,
 	 NEEDS_PRE_COPY, DOES_WIPE, second},
+	{"load-session",
+	 "PRE_COPY, PRE_COPY_P2P and STOP_COPY share one session, there and back: what was read in "
+	 "them is one stream, which can be loaded.",
+	 CHECK_MUST, NEEDS_PRE_COPY | NEEDS_P2P, DOES_WIPE, one_session},
+	{"load-direct", "What a device gives that went from RUNNING to STOP_COPY by one SET can be "
+			"loaded.",
+	 CHECK_MUST, 0, DOES_WIPE, direct},
 	{"save-again", "A device that stands still gives the same state each time.", CHECK_SHOULD,
 	 0, DOES_MOVE, again},
 	{"save-round-trip", "A state that was loaded is saved as it came.", CHECK_SHOULD, 0,
@@ -257,23 +331,60 @@ const struct check_family check_load = {"load", rules, ARRAY_SIZE(rules)};
 
 /* ---- two devices ---- */
 
+#define PIPE_CHUNK (256u << 10)
+
+/* From one to the other as it comes, so that no state is too large: @from is in STOP_COPY, @to in
+ * RESUMING. *@end: what the last read said. */
+static int pipe_through(struct port *from, struct port *to, uint8_t *buf, uint64_t *bytes,
+			ssize_t *end)
+{
+	int ret = 0;
+
+	do {
+		*end = port_read(from, buf, PIPE_CHUNK);
+		if (*end > (ssize_t)PIPE_CHUNK)
+			*end = -EPROTO;
+		if (*end > 0)
+			ret = port_write(to, buf, (size_t)*end);
+		*bytes += *end > 0 ? (uint64_t)*end : 0;
+	} while (*end > 0 && !ret);
+	return ret;
+}
+
+static enum check_verdict carry_by(struct check *check, struct port *from, struct port *to,
+				   const char *way, uint8_t *buf)
+{
+	uint64_t bytes = 0;
+	ssize_t end = 0;
+	int ret = check_go(from, VFM_STATE_STOP);
+
+	if (!ret)
+		ret = port_set_state(from, VFM_STATE_STOP_COPY);
+	if (ret)
+		return cannot_save(check, ret);
+	ret = check_go(to, VFM_STATE_RESUMING);
+	if (ret)
+		return check_no_way(check, VFM_STATE_RESUMING, ret);
+	ret = pipe_through(from, to, buf, &bytes, &end);
+	if (end < 0)
+		return cannot_save(check, (int)end);
+	if (!ret)
+		ret = port_set_state(to, VFM_STATE_STOP);
+	if (!ret)
+		ret = port_set_state(to, VFM_STATE_RUNNING);
+	if (ret)
+		return check_fail(check, "%s, %" PRIu64 " bytes: %s", way, bytes, strerror(-ret));
+	return check_pass(check, "%" PRIu64 " bytes", bytes);
+}
+
 static enum check_verdict carry(struct check *check, struct port *from, struct port *to,
 				const char *way)
 {
-	struct stream stream = {0};
-	enum check_verdict verdict = save(check, from, &stream);
-	int ret;
+	uint8_t *buf = malloc(PIPE_CHUNK);
+	enum check_verdict verdict = buf ? carry_by(check, from, to, way, buf)
+					 : check_unjudged(check, "no memory");
 
-	if (!verdict) {
-		ret = check_fresh(to);
-		if (!ret)
-			ret = check_load_stream(to, &stream, 0, NULL);
-		if (!ret)
-			ret = port_set_state(to, VFM_STATE_RUNNING);
-		if (ret)
-			verdict = check_fail(check, "%s: %s", way, strerror(-ret));
-	}
-	stream_free(&stream);
+	free(buf);
 	return verdict;
 }
 
@@ -284,7 +395,7 @@ enum check_verdict check_load_both_ways(struct check *check)
 
 	if (verdict == CHECK_FAIL)
 		return check_unjudged(check, "it does not take its own state");
-	if (verdict)
+	if (verdict == CHECK_UNJUDGED)
 		return verdict;
 	*check->why = '\0';
 	verdict = carry(check, check->port, check->peer, "its state in PEER");

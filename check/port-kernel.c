@@ -5,7 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check/patience.h"
 #include "check/port.h"
+
+#define CALL_MS 60000u /* a call that sleeps for so long sleeps for ever */
+
+static int control(struct port *port, int fd, unsigned long request, void *arg)
+{
+	struct patience patience;
+
+	patience_begin(&patience, CALL_MS);
+	return (int)patience_end(&patience, port->sys->ioctl(port->sys, fd, request, arg));
+}
 
 static int feature(struct port *port, uint32_t flags, void *payload, size_t in, size_t room)
 {
@@ -19,7 +30,7 @@ static int feature(struct port *port, uint32_t flags, void *payload, size_t in, 
 		return -E2BIG;
 	if (in)
 		memcpy(arg.payload, payload, in);
-	ret = port->sys->ioctl(port->sys, port->fd, VFM_IOCTL_DEVICE_FEATURE, &arg);
+	ret = control(port, port->fd, VFM_IOCTL_DEVICE_FEATURE, &arg);
 	if (ret < 0)
 		return ret;
 	if (payload && room)
@@ -50,12 +61,22 @@ static int set_state(struct port *port, uint32_t state)
 
 static ssize_t read_data(struct port *port, void *buf, size_t len)
 {
-	return port->data_fd < 0 ? -EBADF : port->sys->read(port->sys, port->data_fd, buf, len);
+	struct patience patience;
+
+	if (port->data_fd < 0)
+		return -EBADF;
+	patience_begin(&patience, CALL_MS);
+	return patience_end(&patience, port->sys->read(port->sys, port->data_fd, buf, len));
 }
 
 static ssize_t write_data(struct port *port, const void *buf, size_t len)
 {
-	return port->data_fd < 0 ? -EBADF : port->sys->write(port->sys, port->data_fd, buf, len);
+	struct patience patience;
+
+	if (port->data_fd < 0)
+		return -EBADF;
+	patience_begin(&patience, CALL_MS);
+	return patience_end(&patience, port->sys->write(port->sys, port->data_fd, buf, len));
 }
 
 static int info(struct port *port, struct vfm_precopy_info *info)
@@ -63,12 +84,12 @@ static int info(struct port *port, struct vfm_precopy_info *info)
 	info->argsz = sizeof(*info);
 	if (port->data_fd < 0)
 		return -EINVAL;
-	return port->sys->ioctl(port->sys, port->data_fd, VFM_IOCTL_MIG_GET_PRECOPY_INFO, info);
+	return control(port, port->data_fd, VFM_IOCTL_MIG_GET_PRECOPY_INFO, info);
 }
 
 static int reset(struct port *port)
 {
-	return port->sys->ioctl(port->sys, port->fd, VFM_IOCTL_DEVICE_RESET, NULL);
+	return control(port, port->fd, VFM_IOCTL_DEVICE_RESET, NULL);
 }
 
 static int log_start(struct port *port, uint64_t *page_size,
@@ -124,6 +145,7 @@ struct port *port_kernel(const struct vfio_sys *sys, int fd, const struct port_o
 	if (!port)
 		return NULL;
 	port->ops = &ops;
+	port->hold_max = PORT_HOLD_MAX;
 	port->sys = sys;
 	port->data_fd = -1;
 	if (opener)

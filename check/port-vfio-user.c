@@ -172,6 +172,7 @@ struct port *port_vfio_user(struct vfm_vfio_user *client, const struct port_open
 	if (!port)
 		return NULL;
 	port->ops = &ops;
+	port->hold_max = PORT_HOLD_MAX;
 	port->fd = port->data_fd = -1;
 	if (opener)
 		port->opener = *opener;

@@ -30,7 +30,9 @@ enum port_can {
 
 #define PORT_PAYLOAD_MAX 4096u /* bytes of a feature's payload */
 #define PORT_RANGES_MAX  64u
+#define PORT_HOLD_MAX    ((size_t)256 << 20)
 
+struct latency;
 struct port;
 
 struct port_ops {
@@ -67,6 +69,8 @@ struct port {
 	const struct port_ops *ops;
 	unsigned can; /* enum port_can */
 	struct port_opener opener;
+	struct latency *latency; /* check.h: [from * VFM_STATE_COUNT + to]; NULL: not kept */
+	size_t hold_max; /* bytes of a state that rules hold in memory; PORT_HOLD_MAX */
 
 	/* vfio-user, borrowed. */
 	struct vfm_vfio_user *client;

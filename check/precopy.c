@@ -145,6 +145,112 @@ static enum check_verdict initial(struct check *check)
 			  steps.read);
 }
 
+static enum check_verdict nonzero(struct check *check)
+{
+	struct vfm_precopy_info info;
+	int ret = check_go(check->port, VFM_STATE_PRE_COPY);
+
+	if (!ret)
+		ret = ask(check, &info);
+	if (ret)
+		return check_unjudged(check, "no precopy info: %s", strerror(-ret));
+	if (!info.initial_bytes)
+		return check_fail(check, "they are 0 before anything was read");
+	return CHECK_PASS;
+}
+
+/* ---- up to the temporary end ---- */
+
+/* Every byte that was told once, and every byte that came. */
+struct sum {
+	uint64_t told, came;
+	uint64_t left;     /* by the last answer, less what came since */
+	uint64_t initial;  /* of the last answer */
+	bool ended;
+};
+
+static int ask_sum(struct check *check, struct sum *sum)
+{
+	struct vfm_precopy_info info;
+	uint64_t now;
+	int ret = ask(check, &info);
+
+	if (ret)
+		return ret;
+	now = info.initial_bytes > UINT64_MAX - info.dirty_bytes
+		      ? UINT64_MAX
+		      : info.initial_bytes + info.dirty_bytes;
+	if (now > sum->left)
+		sum->told += MIN(now - sum->left, UINT64_MAX - sum->told);
+	sum->left = now;
+	sum->initial = info.initial_bytes;
+	return 0;
+}
+
+/* An answer, a read, and so on, until a read says that there is nothing now. */
+static int read_sum(struct check *check, struct sum *sum)
+{
+	uint8_t buf[CHUNK];
+	ssize_t got = 1;
+	int ret = 0;
+
+	for (unsigned i = 0; i < ROUNDS && !ret && got > 0; i++) {
+		ret = ask_sum(check, sum);
+		if (ret)
+			break;
+		got = port_read(check->port, buf, sizeof(buf));
+		if (got > 0) {
+			sum->came += (uint64_t)got;
+			sum->left -= MIN(sum->left, (uint64_t)got);
+		}
+	}
+	sum->ended = got == 0 || got == -ENOMSG;
+	return ret ? ret : got < 0 && got != -ENOMSG && got != -EAGAIN ? (int)got : 0;
+}
+
+static enum check_verdict go_and_sum(struct check *check, struct sum *sum)
+{
+	int ret = check_go(check->port, VFM_STATE_PRE_COPY);
+
+	if (ret)
+		return check_no_way(check, VFM_STATE_PRE_COPY, ret);
+	ret = read_sum(check, sum);
+	if (ret)
+		return check_unjudged(check, "asking and reading in turn: %s", strerror(-ret));
+	return sum->ended ? CHECK_PASS : check_na(check, "it has always more");
+}
+
+static enum check_verdict summed(struct check *check)
+{
+	struct sum sum = {0};
+	enum check_verdict verdict = go_and_sum(check, &sum);
+
+	if (verdict)
+		return verdict;
+	if (sum.told / 2 > sum.came + CHUNK || sum.came / 2 > sum.told + CHUNK)
+		return check_fail(check, "%" PRIu64 " were told, %" PRIu64 " came", sum.told,
+				  sum.came);
+	return check_pass(check, "%" PRIu64 " were told, %" PRIu64 " came", sum.told, sum.came);
+}
+
+static enum check_verdict none_left(struct check *check)
+{
+	struct sum sum = {0};
+	enum check_verdict verdict = go_and_sum(check, &sum);
+	struct vfm_precopy_info info;
+	int ret;
+
+	if (verdict)
+		return verdict;
+	ret = ask(check, &info);
+	if (ret)
+		return check_unjudged(check, "no precopy info: %s", strerror(-ret));
+	if (info.initial_bytes)
+		return check_fail(check, "nothing can be read, and %" PRIu64 " are told",
+				  (uint64_t)info.initial_bytes);
+	return CHECK_PASS;
+}
+
 static const struct check_rule rules[] = {
 	{"info-pre-copy", "Precopy info is told in PRE_COPY.", CHECK_MUST,
 	 NEEDS_PRE_COPY | NEEDS_INFO, DOES_MOVE, told},
@@ -162,6 +268,14 @@ static const struct check_rule rules[] = {
 	 "The initial bytes that are told are, by a factor of two, those that can be "
 	 "read.",
 	 CHECK_SHOULD, NEEDS_PRE_COPY | NEEDS_INFO, DOES_MOVE, initial},
+	{"info-nonzero", "Initial bytes begin with a value that is not 0.", CHECK_SHOULD,
+	 NEEDS_PRE_COPY | NEEDS_INFO, DOES_MOVE, nonzero},
+	{"info-left", "Where nothing is left to read for now, no initial bytes are left.",
+	 CHECK_MUST, NEEDS_PRE_COPY | NEEDS_INFO, DOES_MOVE, none_left},
+	{"info-sum",
+	 "Initial and dirty bytes, all that were told, are by a factor of two what could be read "
+	 "in PRE_COPY.",
+	 CHECK_SHOULD, NEEDS_PRE_COPY | NEEDS_INFO, DOES_MOVE, summed},
 };
 
 const struct check_family check_precopy = {"precopy", rules, ARRAY_SIZE(rules)};

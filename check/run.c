@@ -15,6 +15,8 @@
 #include "fsm/fsm.h"
 #include "sim/regs.h"
 
+#define PATIENCE_MS 5000u
+
 /* ---- which rules ---- */
 
 static bool is_named(const char *const *names, unsigned count, const struct check_rule *rule,
@@ -79,6 +81,7 @@ static const char *missing(const struct check *check, unsigned needs)
 		{NEEDS_FD, check->port->can & PORT_FD, "a data fd, which vfio-user has not"},
 		{NEEDS_INFO, check->port->can & PORT_INFO, "precopy info over this transport"},
 		{NEEDS_SIZE, check->port->can & PORT_SIZE, "MIG_DATA_SIZE"},
+		{NEEDS_REINIT, check->reinit, "PRECOPY_INFOv2"},
 		{NEEDS_LOGGING, check->logging, "DMA logging"},
 		{NEEDS_WRITER, check->writer, "a device whose DMA is known, a simulated one"},
 		{NEEDS_REOPEN, check->port->can & PORT_REOPEN, "an address to open it by again"},
@@ -110,7 +113,11 @@ static int look(struct check *check, char *why)
 		return refuse(why, ret, "the device cannot be brought to RUNNING");
 	check->caps = flags & (VFM_MIG_STOP_COPY | VFM_MIG_P2P | VFM_MIG_PRE_COPY);
 	check->logging = port_probe(check->port, VFM_FEATURE_DMA_LOGGING_START | VFM_FEATURE_SET);
+	check->reinit = check->caps & VFM_MIG_PRE_COPY &&
+			port_probe(check->port, VFM_FEATURE_MIG_PRECOPY_INFOV2 | VFM_FEATURE_SET);
 	check->writer = has_writer(check->port);
+	check->port->latency = &check->latency[0][0];
+	check->patience_ms = check->patience_ms ? check->patience_ms : PATIENCE_MS;
 	return 0;
 }
 

@@ -53,26 +53,53 @@ static enum check_verdict compare(struct check *check, uint64_t told, uint64_t c
 	return check_pass(check, "%" PRIu64 " bytes were told, %" PRIu64 " came", told, came);
 }
 
-static enum check_verdict told(struct check *check)
+/* Ask in that state, then go on to STOP_COPY, and count. */
+static enum check_verdict told_in(struct check *check, enum vfm_state state)
 {
-	struct stream stream = {0};
-	enum check_verdict verdict;
-	uint64_t size;
-	int ret = check_go(check->port, VFM_STATE_STOP);
+	struct stream_sum sum;
+	uint64_t size = 0;
+	int ret = check_go(check->port, state);
 
 	if (!ret)
 		ret = ask(check->port, &size);
 	if (ret)
-		return check_unjudged(check, "no size in STOP: %s", strerror(-ret));
-	ret = check_save(check->port, &stream);
-	if (ret == -EFBIG)
-		verdict = check_na(check, "its state is larger than the rule can hold");
-	else if (ret)
-		verdict = check_unjudged(check, "it cannot be saved: %s", strerror(-ret));
-	else
-		verdict = compare(check, size, stream.len);
-	stream_free(&stream);
-	return verdict;
+		return check_unjudged(check, "no size in %s: %s", vfm_state_name(state),
+				      strerror(-ret));
+	ret = port_set_state(check->port, VFM_STATE_STOP_COPY);
+	if (!ret)
+		ret = stream_sum_end(check->port, &sum);
+	return ret ? check_unjudged(check, "it cannot be saved: %s", strerror(-ret))
+		   : compare(check, size, sum.len);
+}
+
+static enum check_verdict told(struct check *check)
+{
+	return told_in(check, VFM_STATE_STOP);
+}
+
+static enum check_verdict told_running(struct check *check)
+{
+	return told_in(check, VFM_STATE_RUNNING);
+}
+
+/* What was read early is not to come any more. */
+static enum check_verdict told_early(struct check *check)
+{
+	struct stream_sum sum;
+	uint64_t size = 0;
+	int ret = check_go(check->port, VFM_STATE_PRE_COPY);
+
+	if (!ret)
+		ret = stream_drop_early(check->port);
+	if (!ret)
+		ret = ask(check->port, &size);
+	if (ret)
+		return check_unjudged(check, "no size in PRE_COPY: %s", strerror(-ret));
+	ret = port_set_state(check->port, VFM_STATE_STOP_COPY);
+	if (!ret)
+		ret = stream_sum_end(check->port, &sum);
+	return ret ? check_unjudged(check, "it cannot be saved: %s", strerror(-ret))
+		   : compare(check, size, sum.len);
 }
 
 static const struct check_rule rules[] = {
@@ -83,6 +110,12 @@ static const struct check_rule rules[] = {
 	{"size-told",
 	 "MIG_DATA_SIZE of a device that stands still is, by a factor of two, what comes.",
 	 CHECK_SHOULD, NEEDS_SIZE, DOES_MOVE, told},
+	{"size-running",
+	 "MIG_DATA_SIZE of a device that runs is, by a factor of two, what comes when it is stopped.",
+	 CHECK_SHOULD, NEEDS_SIZE, DOES_MOVE, told_running},
+	{"size-pre-copy",
+	 "MIG_DATA_SIZE in PRE_COPY is, by a factor of two, what comes in STOP_COPY.",
+	 CHECK_SHOULD, NEEDS_SIZE | NEEDS_PRE_COPY, DOES_MOVE, told_early},
 };
 
 const struct check_family check_sizes = {"sizes", rules, ARRAY_SIZE(rules)};

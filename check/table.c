@@ -4,8 +4,8 @@
 #include "check/check.h"
 
 static const struct check_family *const families[] = {
-	&check_states, &check_sessions, &check_fd, &check_features, &check_end,
-	&check_precopy, &check_sizes, &check_load, &check_hostile,
+	&check_states, &check_sessions, &check_fd, &check_poll, &check_features, &check_end,
+	&check_precopy, &check_reinit, &check_sizes, &check_load, &check_hostile,
 	&check_reset, &check_logging, &check_several,
 };
 

@@ -257,6 +257,7 @@ bool core_does_dma(const struct sim *sim);
 int64_t save_read(struct sim *sim, size_t max, struct iovec *iov, int *count);
 int load_begin_write(struct sim *sim);
 int size_stop_copy(struct sim *sim, uint64_t *size);
+int size_opt_in(struct sim *sim);
 int size_precopy(struct sim *sim, struct vfm_precopy_info *info);
 int log_start(struct sim *sim, uint64_t *page_size, const struct vfm_feature_logging_range *ranges,
 	      uint32_t count);

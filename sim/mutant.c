@@ -51,6 +51,11 @@ int sim_precopy_info(struct sim *sim, struct vfm_precopy_info *info)
 	return HOOK(sim, info) ? sim->opts.mutant->info(sim, info) : size_precopy(sim, info);
 }
 
+int sim_precopy_infov2(struct sim *sim)
+{
+	return HOOK(sim, opt_in) ? sim->opts.mutant->opt_in(sim) : size_opt_in(sim);
+}
+
 int sim_data_size(struct sim *sim, uint64_t *size)
 {
 	return HOOK(sim, size) ? sim->opts.mutant->size(sim, size) : size_stop_copy(sim, size);

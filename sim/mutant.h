@@ -21,6 +21,7 @@ struct sim_mutant {
 	int (*begin_write)(struct sim *sim);
 	int (*finish)(struct sim *sim); /* what was loaded */
 	int (*info)(struct sim *sim, struct vfm_precopy_info *info);
+	int (*opt_in)(struct sim *sim); /* to PRECOPY_INFOv2 */
 	int (*size)(struct sim *sim, uint64_t *size);
 	int (*log_start)(struct sim *sim, uint64_t *page_size,
 			 const struct vfm_feature_logging_range *ranges, uint32_t count);

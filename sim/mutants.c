@@ -5,6 +5,7 @@
 
 #include "base/bitmap.h"
 #include "base/checked.h"
+#include "base/clock.h"
 #include "fsm/fsm.h"
 #include "sim/device.h"
 #include "sim/mutant.h"
@@ -58,6 +59,14 @@ static int enters_error(struct sim *sim, uint32_t state)
 	return 0;
 }
 
+/* Slower than a VMM has time for, in one place. */
+static int starts_slowly(struct sim *sim, uint32_t state)
+{
+	if (sim->state == VFM_STATE_RUNNING_P2P && state == VFM_STATE_RUNNING)
+		sim->ops->delay(sim->opaque, 400 * NS_PER_MSEC);
+	return core_set_state(sim, state);
+}
+
 static int stops_when_it_refuses(struct sim *sim, uint32_t state)
 {
 	if (state != VFM_STATE_COUNT)
@@ -94,7 +103,9 @@ static int sets_what_is_read(uint32_t flags, uint32_t argsz, int ret)
 
 static int gets_and_sets(uint32_t flags, uint32_t argsz, int ret)
 {
-	return OPS(flags) == (VFM_FEATURE_GET | VFM_FEATURE_SET) ? 0 : ret;
+	bool state = INDEX(flags) == VFM_FEATURE_MIG_DEVICE_STATE;
+
+	return state && OPS(flags) == (VFM_FEATURE_GET | VFM_FEATURE_SET) ? 0 : ret;
 }
 
 static int does_without_operation(uint32_t flags, uint32_t argsz, int ret)
@@ -177,7 +188,19 @@ static int64_t rounds_down(struct sim *sim, size_t max, struct iovec *iov, int *
 {
 	int64_t ret;
 
-	if (max == 7) {
+	if (max == 7 && sim->state == VFM_STATE_STOP_COPY) {
+		ret = save_read(sim, 1, iov, count);
+		if (ret <= 0)
+			return ret;
+	}
+	return save_read(sim, max, iov, count);
+}
+
+static int64_t rounds_down_early(struct sim *sim, size_t max, struct iovec *iov, int *count)
+{
+	int64_t ret;
+
+	if (max == 7 && sim->state == VFM_STATE_PRE_COPY) {
 		ret = save_read(sim, 1, iov, count);
 		if (ret <= 0)
 			return ret;
@@ -203,14 +226,32 @@ static int wants_a_whole_header(struct sim *sim)
 
 static int begins_in_stop_copy(struct sim *sim, uint32_t state)
 {
-	bool early = sim->state == VFM_STATE_PRE_COPY || sim->state == VFM_STATE_PRE_COPY_P2P;
+	bool early = sim->state == VFM_STATE_PRE_COPY && sim->save.taken;
 	int ret = core_set_state(sim, state);
 
-	if (ret || !early || state != VFM_STATE_STOP_COPY)
-		return ret;
-	save_open(sim);
-	save_stop_copy(sim);
-	return 0;
+	if (!ret && early && state == VFM_STATE_STOP_COPY)
+		sim->save.header_sent = false;
+	return ret;
+}
+
+static int begins_in_p2p(struct sim *sim, uint32_t state)
+{
+	bool early = sim->state == VFM_STATE_PRE_COPY;
+	int ret = core_set_state(sim, state);
+
+	if (!ret && early && state == VFM_STATE_PRE_COPY_P2P)
+		save_open(sim);
+	return ret;
+}
+
+static int forgets_the_header(struct sim *sim, uint32_t state)
+{
+	bool direct = sim->state == VFM_STATE_RUNNING && state == VFM_STATE_STOP_COPY;
+	int ret = core_set_state(sim, state);
+
+	if (!ret && direct)
+		sim->save.header_sent = true;
+	return ret;
 }
 
 /* The header was sent in the session before, which was given up. */
@@ -257,12 +298,22 @@ static int takes_nothing(struct sim *sim)
 	return sim->load.taken ? load_finish(sim) : take_as_it_is(sim);
 }
 
+/* Some of it came: all but a byte, or less. */
+static bool is_part(const struct load *load, bool nearly)
+{
+	bool last = load->at == LOAD_END && load->got + 1 == load->need;
+
+	return load->taken && !load->bad && !load->complete && last == nearly;
+}
+
+static int takes_nearly_all(struct sim *sim)
+{
+	return is_part(&sim->load, true) ? take_as_it_is(sim) : load_finish(sim);
+}
+
 static int takes_a_part(struct sim *sim)
 {
-	const struct load *load = &sim->load;
-	bool part = load->taken && !load->bad && !load->complete;
-
-	return part ? take_as_it_is(sim) : load_finish(sim);
+	return is_part(&sim->load, false) ? take_as_it_is(sim) : load_finish(sim);
 }
 
 static int takes_more(struct sim *sim)
@@ -270,9 +321,35 @@ static int takes_more(struct sim *sim)
 	return sim->load.bad && sim->load.complete ? take_as_it_is(sim) : load_finish(sim);
 }
 
+/* Not another device's state, but so many bytes of nonsense. */
+#define NONSENSE (64u << 10)
+
 static int takes_anything(struct sim *sim)
 {
-	return sim->load.mismatch ? take_as_it_is(sim) : load_finish(sim);
+	bool nonsense = sim->load.mismatch && sim->load.taken == NONSENSE;
+
+	return nonsense ? take_as_it_is(sim) : load_finish(sim);
+}
+
+static int takes_anyones(struct sim *sim)
+{
+	bool anyones = sim->load.mismatch && sim->load.taken != NONSENSE;
+
+	return anyones ? take_as_it_is(sim) : load_finish(sim);
+}
+
+/* As long as its own, and nothing in the head's beginning is as it should be. */
+static int breaks_down_of_anyones(struct sim *sim)
+{
+	bool anyones = sim->load.mismatch && sim->load.taken > NONSENSE / 2 &&
+		       sim->load.taken != NONSENSE;
+	struct stream_header want;
+
+	stream_make_header(sim, &want);
+	for (size_t i = 0; i < 8; i++)
+		anyones &= ((const uint8_t *)&want)[i] != sim->load.stage[i];
+	sim->mutant_data |= anyones;
+	return load_finish(sim);
 }
 
 /* A state that is wrong inside: not too short, not too long, and not another device's. */
@@ -301,10 +378,17 @@ static void is_repaired(struct sim *sim)
 
 /* ---- reset ---- */
 
+/* But where it has loaded before. */
 static void does_not_reset_stop(struct sim *sim)
 {
-	if (sim->state != VFM_STATE_STOP)
+	if (sim->state != VFM_STATE_STOP || sim->mutant_data)
 		core_reset(sim);
+}
+
+static int remembers_loading(struct sim *sim, uint32_t state)
+{
+	sim->mutant_data = sim->state == VFM_STATE_RESUMING;
+	return core_set_state(sim, state);
 }
 
 static void keeps_the_session(struct sim *sim)
@@ -343,9 +427,30 @@ static void mourns_through_reset(struct sim *sim)
 /* ---- several devices ---- */
 
 /* The hash of what was saved last is still there. */
+static bool is_its_own(const struct sim *sim)
+{
+	return XXH64_digest(sim->save.hash) == XXH64_digest(sim->load.hash);
+}
+
+/* A reset breaks it that comes at once after another's state was taken. */
+static int is_touched_by_anothers(struct sim *sim)
+{
+	bool own = is_its_own(sim);
+	int ret = load_finish(sim);
+
+	sim->mutant_data = !ret && !own;
+	return ret;
+}
+
+static int forgets_anothers(struct sim *sim, uint32_t state)
+{
+	sim->mutant_data = 0;
+	return core_set_state(sim, state);
+}
+
 static int takes_only_its_own(struct sim *sim)
 {
-	bool own = XXH64_digest(sim->save.hash) == XXH64_digest(sim->load.hash);
+	bool own = is_its_own(sim);
 	int ret = load_finish(sim);
 
 	return !ret && !own ? -EFAULT : ret;
@@ -382,16 +487,113 @@ static int grows(struct sim *sim, struct vfm_precopy_info *info)
 {
 	int ret = size_precopy(sim, info);
 
-	if (!ret && sim->session.infos == 2)
+	if (!ret && !sim->infov2 && sim->session.infos == 2)
+		info->initial_bytes += 6 * SIM_PAGE_SIZE;
+	return ret;
+}
+
+static int begins_with_nothing(struct sim *sim, struct vfm_precopy_info *info)
+{
+	int ret = size_precopy(sim, info);
+
+	if (!ret && !sim->infov2 && sim->session.infos == 1)
+		info->initial_bytes = 0;
+	return ret;
+}
+
+static int keeps_some(struct sim *sim, struct vfm_precopy_info *info)
+{
+	int ret = size_precopy(sim, info);
+
+	info->initial_bytes = MAX(info->initial_bytes, (uint64_t)SIM_PAGE_SIZE);
+	return ret;
+}
+
+static int tells_what_never_comes(struct sim *sim, struct vfm_precopy_info *info)
+{
+	int ret = size_precopy(sim, info);
+
+	if (!ret && !sim->infov2)
+		info->dirty_bytes += 1 << 20;
+	return ret;
+}
+
+/* Most of it is told in the wrong place. */
+static int tells_too_little(struct sim *sim, struct vfm_precopy_info *info)
+{
+	int ret = size_precopy(sim, info);
+	uint64_t initial = info->initial_bytes;
+
+	if (ret || sim->infov2)
+		return ret;
+	info->initial_bytes = div_round_up(initial, 10);
+	info->dirty_bytes += initial - info->initial_bytes;
+	return 0;
+}
+
+static int knows_no_opt_in(struct sim *sim)
+{
+	return -EINVAL;
+}
+
+static int takes_any_opt_in(struct sim *sim)
+{
+	int ret = size_opt_in(sim);
+
+	return ret == -EINVAL ? 0 : ret;
+}
+
+static int gets_and_sets_the_opt_in(uint32_t flags, uint32_t argsz, int ret)
+{
+	bool both = flags == (VFM_FEATURE_MIG_PRECOPY_INFOV2 | VFM_FEATURE_GET | VFM_FEATURE_SET);
+
+	return both ? 0 : ret;
+}
+
+static int tells_flags_without_meaning(struct sim *sim, struct vfm_precopy_info *info)
+{
+	int ret = size_precopy(sim, info);
+
+	if (!ret && sim->infov2)
+		info->flags |= 4;
+	return ret;
+}
+
+/* Who asked with the opt-in is remembered. */
+static int remembers_the_opt_in(struct sim *sim, struct vfm_precopy_info *info)
+{
+	int ret = size_precopy(sim, info);
+
+	sim->mutant_data |= sim->infov2;
+	if (!ret && !sim->infov2 && sim->mutant_data)
+		info->flags |= VFM_PRECOPY_INFO_REINIT;
+	return ret;
+}
+
+static int grows_unsaid(struct sim *sim, struct vfm_precopy_info *info)
+{
+	int ret = size_precopy(sim, info);
+
+	if (!ret && sim->infov2 && sim->session.infos == 2)
 		info->initial_bytes += 1 << 20;
 	return ret;
 }
 
-static int tells_too_much(struct sim *sim, struct vfm_precopy_info *info)
+static int is_dirty_at_once(struct sim *sim, struct vfm_precopy_info *info)
 {
 	int ret = size_precopy(sim, info);
 
-	info->initial_bytes *= 10;
+	if (!ret && info->flags & VFM_PRECOPY_INFO_REINIT)
+		info->dirty_bytes += SIM_PAGE_SIZE;
+	return ret;
+}
+
+static int begins_the_stream_again(struct sim *sim, struct vfm_precopy_info *info)
+{
+	int ret = size_precopy(sim, info);
+
+	if (!ret && info->flags & VFM_PRECOPY_INFO_REINIT)
+		sim->save.header_sent = false;
 	return ret;
 }
 
@@ -409,12 +611,28 @@ static int has_an_errno_for_size(struct sim *sim, uint64_t *size)
 	return ret;
 }
 
-static int is_ten_times_as_large(struct sim *sim, uint64_t *size)
+/* Wrong by a factor of ten, in one state. */
+static int is_wrong_in(struct sim *sim, enum vfm_state state, uint64_t *size)
 {
 	int ret = size_stop_copy(sim, size);
 
-	*size /= 10;
+	*size *= sim->state == state ? 10 : 1;
 	return ret;
+}
+
+static int is_wrong_in_stop(struct sim *sim, uint64_t *size)
+{
+	return is_wrong_in(sim, VFM_STATE_STOP, size);
+}
+
+static int is_wrong_while_running(struct sim *sim, uint64_t *size)
+{
+	return is_wrong_in(sim, VFM_STATE_RUNNING, size);
+}
+
+static int is_wrong_in_pre_copy(struct sim *sim, uint64_t *size)
+{
+	return is_wrong_in(sim, VFM_STATE_PRE_COPY, size);
 }
 
 /* ---- DMA logging ---- */
@@ -510,6 +728,7 @@ static const struct sim_mutant mutants[] = {
 	{.name = "state-range", .set_state = cuts_the_number},
 	{.name = "state-error", .set_state = enters_error},
 	{.name = "state-kept", .set_state = stops_when_it_refuses},
+	{.name = "state-downtime", .set_state = starts_slowly},
 	{.name = "feature-flags-valid", .flags = forgets_stop_copy},
 	{.name = "feature-probe", .feature = denies_set_of_state},
 	{.name = "feature-unknown", .feature = takes_any_feature},
@@ -526,27 +745,49 @@ static const struct sim_mutant mutants[] = {
 	{.name = "end-zero", .read = never_ends},
 	{.name = "end-permanent", .read = begins_again},
 	{.name = "end-read-sizes", .read = rounds_down},
+	{.name = "end-early-sizes", .read = rounds_down_early},
 	{.name = "info-pre-copy", .info = tells_nothing},
 	{.name = "info-p2p", .info = tells_nothing_in_p2p},
 	{.name = "info-elsewhere", .info = tells_in_stop_copy},
 	{.name = "info-flags", .info = tells_flags_to_all},
 	{.name = "info-monotonic", .info = grows},
-	{.name = "info-initial", .info = tells_too_much},
+	{.name = "info-initial", .info = tells_too_little},
+	{.name = "info-nonzero", .info = begins_with_nothing},
+	{.name = "info-left", .info = keeps_some},
+	{.name = "info-sum", .info = tells_what_never_comes},
+	{.name = "reinit-opt-in", .opt_in = knows_no_opt_in},
+	{.name = "reinit-refused", .opt_in = takes_any_opt_in},
+	{.name = "reinit-forms", .feature = gets_and_sets_the_opt_in},
+	{.name = "reinit-flags", .info = tells_flags_without_meaning},
+	{.name = "reinit-reopen", .info = remembers_the_opt_in},
+	{.name = "reinit-rise", .info = grows_unsaid},
+	{.name = "reinit-dirty", .info = is_dirty_at_once},
+	{.name = "reinit-load", .info = begins_the_stream_again},
 	{.name = "size-answered", .size = has_no_size},
 	{.name = "size-sane", .size = has_an_errno_for_size},
-	{.name = "size-told", .size = is_ten_times_as_large},
+	{.name = "size-told", .size = is_wrong_in_stop},
+	{.name = "size-running", .size = is_wrong_while_running},
+	{.name = "size-pre-copy", .size = is_wrong_in_pre_copy},
 	{.name = "load-own", .finish = refuses_its_own},
 	{.name = "load-pieces", .begin_write = wants_a_whole_header},
 	{.name = "load-pre-copy", .set_state = begins_in_stop_copy},
 	{.name = "load-second", .set_state = goes_on_where_it_was},
+	{.name = "load-session", .set_state = begins_in_p2p},
+	{.name = "load-direct", .set_state = forgets_the_header},
 	{.name = "save-again", .read = counts_saves},
 	{.name = "save-round-trip", .finish = loads_wrong},
 	{.name = "hostile-nothing", .finish = takes_nothing},
-	{.name = "hostile-short", .finish = takes_a_part},
+	{.name = "hostile-short", .finish = takes_nearly_all},
 	{.name = "hostile-long", .finish = takes_more},
 	{.name = "hostile-random", .finish = takes_anything},
 	{.name = "hostile-flip", .finish = breaks_down, .reset = stays_broken, .meet = is_repaired},
-	{.name = "reset-state", .reset = does_not_reset_stop},
+	{.name = "hostile-cut", .finish = takes_a_part},
+	{.name = "hostile-head", .finish = breaks_down_of_anyones, .reset = stays_broken,
+	 .meet = is_repaired},
+	{.name = "hostile-foreign", .finish = takes_anyones},
+	{.name = "hostile-peer", .set_state = forgets_anothers, .finish = is_touched_by_anothers,
+	 .reset = stays_broken, .meet = is_repaired},
+	{.name = "reset-state", .set_state = remembers_loading, .reset = does_not_reset_stop},
 	{.name = "reset-session", .reset = keeps_the_session},
 	{.name = "reset-error", .set_state = leaves_error},
 	{.name = "reopen-state", .set_state = mourns_on, .reset = mourns_through_reset,

@@ -121,7 +121,7 @@ int size_stop_copy(struct sim *sim, uint64_t *size)
 
 /* ---- precopy info ---- */
 
-int sim_precopy_infov2(struct sim *sim)
+int size_opt_in(struct sim *sim)
 {
 	if (!(sim_mig_flags(sim) & VFM_MIG_PRE_COPY))
 		return -EINVAL;

@@ -114,6 +114,7 @@ static const struct {
 	const char *options;
 } wants[] = {
 	{"state-unsupported", "--migration=stop-copy"},
+	{"reinit-refused", "--migration=stop-copy"},
 	{"end-zero", "--personality=mlx5"},
 };
 
@@ -300,7 +301,7 @@ static void junit_is_written(void **state)
 	len = fread(text, 1, sizeof(text) - 1, in);
 	text[len] = '\0';
 	fclose(in);
-	assert_non_null(strstr(text, "tests=\"7\" failures=\"1\" errors=\"0\""));
+	assert_non_null(strstr(text, "tests=\"8\" failures=\"1\" errors=\"0\""));
 	assert_non_null(strstr(text, "classname=\"states\" name=\"state-range\""));
 	assert_non_null(strstr(text, "RUNNING -&gt; state 9 was taken"));
 	assert_non_null(strstr(text, "</testsuites>"));

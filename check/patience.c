@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "check/patience.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <sys/time.h>
+
+#include "base/clock.h"
+#include "base/compiler.h"
+
+#define AGAIN_US 20000 /* a signal that came before the call began to sleep is followed by others */
+
+static void interrupt(int number UNUSED)
+{
+}
+
+static void set_timer(unsigned ms)
+{
+	struct itimerval timer = {
+		.it_value = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000},
+		.it_interval = {.tv_usec = ms ? AGAIN_US : 0},
+	};
+
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+void patience_begin(struct patience *patience, unsigned ms)
+{
+	struct sigaction action = {.sa_handler = interrupt}; /* no SA_RESTART */
+
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGALRM, &action, &patience->before);
+	patience->end_ns = clock_after(ms * NS_PER_MSEC);
+	set_timer(ms);
+}
+
+ssize_t patience_end(struct patience *patience, ssize_t ret)
+{
+	set_timer(0);
+	sigaction(SIGALRM, &patience->before, NULL);
+	return ret == -EINTR && clock_ns() >= patience->end_ns ? -ETIMEDOUT : ret;
+}

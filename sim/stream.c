@@ -20,7 +20,8 @@ void stream_make_header(const struct sim *sim, struct stream_header *header)
 		.page_size = put_le32(SIM_PAGE_SIZE),
 		.registers = put_le32(sizeof(struct stream_regs)),
 	};
-	strncpy(header->personality, sim->who->name, sizeof(header->personality) - 1);
+	memcpy(header->personality, sim->who->name,
+	       MIN(strlen(sim->who->name), sizeof(header->personality) - 1));
 }
 
 void stream_pack_regs(const struct regs *regs, struct stream_regs *out)

@@ -1,22 +1,21 @@
 #!/bin/sh
-# SPDX-License-Identifier: BSD-3-Clause
-# The simulated device in the kernel: its options, and the tools on it.
-# shellcheck source=lib.sh
 . /t/lib.sh
-
 one=30000000-0000-0000-0000-000000000001
 two=30000000-0000-0000-0000-000000000002
-
-make_sim $one generic state_size=1M
-make_sim $two generic state_size=1M
-
-echo "---- info"
-"$VFIO_MIGRATE" info $one >out 2>&1 || fail "info: $(cat out)"
-cat out
-grep -q 'driver           vfm_sim' out || fail "another driver"
-grep -q 'migration        STOP_COPY, P2P, PRE_COPY' out || fail "other capabilities"
-
-echo "---- save, restore"
-"$VFIO_MIGRATE" save $one state >out 2>&1 || fail "save: $(cat out)"
-"$VFIO_MIGRATE" restore $two state >out 2>&1 || fail "restore: $(cat out)"
-cat /sys/kernel/debug/vfm_sim/$two/* || true
+grep -o -w 'fsrm\|erms' /proc/cpuinfo | sort | uniq -c
+make_sim $one generic state_size=1M dma_rate=1000 dirty_rate=1M
+make_sim $two generic state_size=1M dma_rate=1000
+"$VFIO_MIGRATE" vm --memory 32M --vfio $one --vfio $two --serial said >vmout 2>&1 &
+vm=$!
+sleep 6
+kill $vm
+wait $vm || echo "the VM ended with status $?"
+cat vmout
+cat said
+cat /sys/kernel/debug/vfm_sim/$one/*
+lsmod | head -3
+rmmod vfm_sim && echo REMOVED
+"$VFIO_MIGRATE" sim --socket s --state-size 1M &
+wait_for test -S s
+"$VFIO_MIGRATE" save unix:s st; "$VFIO_MIGRATE" restore $one st; 
+"$VFIO_MIGRATE" save $one st; "$VFIO_MIGRATE" restore unix:s st; 

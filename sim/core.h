@@ -220,6 +220,9 @@ uint64_t sim_session(const struct sim *sim);
  */
 int64_t sim_mig_read(struct sim *sim, size_t max, struct iovec *iov, int *count);
 
+/* Would a read say something else than that there is nothing now? */
+bool sim_mig_readable(const struct sim *sim);
+
 /*
  * Loading without a copy: each write of the user begins with sim_mig_begin_write(), then *@where
  * is where the next bytes of the stream belong, *@room (never 0) how many fit there.

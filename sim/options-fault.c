@@ -6,8 +6,7 @@
 
 #include "sim/mutant.h"
 #include "sim/options.h"
-
-#define NAME(x) (x), #x
+#include "sim/words.h"
 
 /* ---- what it does by itself ---- */
 
@@ -65,31 +64,12 @@ int options_spontaneous(struct reading *r, const char *name, const char *text)
 
 /* ---- faults ---- */
 
-static const struct {
-	int number;
-	const char *name;
-} errnos[] = {
-	{NAME(EIO)},     {NAME(EINVAL)},    {NAME(EFAULT)}, {NAME(ENOMEM)},     {NAME(EBUSY)},
-	{NAME(EAGAIN)},  {NAME(ETIMEDOUT)}, {NAME(ENODEV)}, {NAME(EOPNOTSUPP)}, {NAME(EPERM)},
-	{NAME(ENOSPC)},  {NAME(ENOTTY)},    {NAME(EINTR)},  {NAME(ECANCELED)},
-};
-
-static int find_errno(const char *text, size_t len)
-{
-	unsigned i;
-
-	for (i = 0; i < ARRAY_SIZE(errnos); i++)
-		if (strlen(errnos[i].name) == len && !strncmp(errnos[i].name, text, len))
-			return errnos[i].number;
-	return 0;
-}
-
 /* "ERRNO[@N]" */
 static int read_failure(struct reading *r, const char *name, const char *text,
 			struct sim_fail *out)
 {
 	size_t len = strcspn(text, "@");
-	struct sim_fail fail = {.error = find_errno(text, len)};
+	struct sim_fail fail = {.error = words_find_errno(text, len)};
 	int ret = 0;
 
 	if (!fail.error)
@@ -112,26 +92,13 @@ int options_fail(struct reading *r, const char *name, const char *text)
 	return read_failure(r, name, value, &r->config->device.fail[from][to]);
 }
 
-static const char *const call_names[SIM_CALL_COUNT] = {
-	[SIM_CALL_READ] = "read",
-	[SIM_CALL_WRITE] = "write",
-	[SIM_CALL_INFO] = "info",
-	[SIM_CALL_SIZE] = "size",
-	[SIM_CALL_LOG_START] = "log-start",
-	[SIM_CALL_LOG_REPORT] = "log-report",
-	[SIM_CALL_SAVE] = "save",
-};
-
 int options_fail_call(struct reading *r, const char *name, const char *text)
 {
 	size_t len = strcspn(text, "=");
-	unsigned i;
+	enum sim_call call;
 
-	for (i = 0; i < SIM_CALL_COUNT; i++)
-		if (text[len] && strlen(call_names[i]) == len &&
-		    !strncmp(call_names[i], text, len))
-			return read_failure(r, name, text + len + 1,
-					    &r->config->device.fail_call[i]);
+	if (text[len] && !words_find_call(text, len, &call))
+		return read_failure(r, name, text + len + 1, &r->config->device.fail_call[call]);
 	return options_refuse(
 		r,
 		"%s: \"%.32s\" does not begin with CALL=: read, write, info, size, log-start, "
@@ -154,7 +121,7 @@ int options_die_after(struct reading *r, const char *name, const char *text)
 
 int options_die_in(struct reading *r, const char *name, const char *text)
 {
-	if (options_find_state(text, strlen(text), &r->config->device.die_in))
+	if (words_find_state(text, strlen(text), &r->config->device.die_in))
 		return options_refuse(r, "%s: \"%.32s\" is not a state: one as in STOP_COPY", name,
 				      text);
 	return 0;

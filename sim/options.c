@@ -9,13 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/random.h>
 
 #include <vfio-migrate/vfio-user-protocol.h>
 #include "base/checked.h"
 #include "sim/options.h"
 #include "sim/personality.h"
+#include "sim/words.h"
 
 #define KEY_BASE 0x100
 #define UNSET    UINT64_MAX
@@ -170,28 +170,6 @@ static int read_p2p_rate(struct reading *r, const char *name, const char *text)
 
 /* ---- migration ---- */
 
-static const struct {
-	const char *word;
-	uint32_t flags;
-} mig_words[] = {
-	{"none", 0},
-	{"stop-copy", VFM_MIG_STOP_COPY},
-	{"p2p", VFM_MIG_P2P},
-	{"pre-copy", VFM_MIG_PRE_COPY},
-};
-
-static int mig_word(const char *word, uint32_t *flags)
-{
-	unsigned i;
-
-	for (i = 0; i < ARRAY_SIZE(mig_words); i++)
-		if (!strcmp(mig_words[i].word, word)) {
-			*flags |= mig_words[i].flags;
-			return 0;
-		}
-	return -EINVAL;
-}
-
 static int read_migration(struct reading *r, const char *name, const char *text)
 {
 	char copy[TEXT_MAX], *word, *save = NULL;
@@ -200,7 +178,7 @@ static int read_migration(struct reading *r, const char *name, const char *text)
 
 	snprintf(copy, sizeof(copy), "%s", text);
 	for (word = strtok_r(copy, ",", &save); word && !ret; word = strtok_r(NULL, ",", &save))
-		ret = mig_word(word, &flags);
+		ret = strcmp(word, "none") ? words_add_capability(word, &flags) : 0;
 	if (ret || !*text || (flags && !(flags & VFM_MIG_STOP_COPY)))
 		return options_refuse(
 			r,
@@ -212,27 +190,13 @@ static int read_migration(struct reading *r, const char *name, const char *text)
 	return 0;
 }
 
-int options_find_state(const char *text, size_t len, enum vfm_state *state)
-{
-	unsigned i;
-
-	for (i = VFM_STATE_STOP; i < VFM_STATE_COUNT; i++)
-		if (strlen(vfm_state_name(i)) == len && !strncasecmp(vfm_state_name(i), text, len)) {
-			*state = i;
-			return 0;
-		}
-	return -EINVAL;
-}
-
 const char *options_read_arc(struct reading *r, const char *name, const char *text,
 			     enum vfm_state *from, enum vfm_state *to)
 {
-	const char *colon = strchr(text, ':');
-	const char *equals = colon ? strchr(colon, '=') : NULL;
+	const char *value = words_find_arc(text, from, to);
 
-	if (equals && !options_find_state(text, (size_t)(colon - text), from) &&
-	    !options_find_state(colon + 1, (size_t)(equals - colon - 1), to) && *from != *to)
-		return equals + 1;
+	if (value)
+		return value;
 	options_refuse(r,
 		       "%s: \"%.64s\" does not begin with FROM:TO=, two states as in RUNNING:STOP=",
 		       name, text);

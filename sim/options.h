@@ -22,8 +22,6 @@ typedef int read_fn(struct reading *r, const char *name, const char *text);
 /* Put one line into reading->why; returns -EINVAL. */
 PRINTF(2, 3) int options_refuse(struct reading *r, const char *fmt, ...);
 
-int options_find_state(const char *text, size_t len, enum vfm_state *state);
-
 /* "FROM:TO=VALUE": the states, and where the value begins; NULL: refused. */
 const char *options_read_arc(struct reading *r, const char *name, const char *text,
 			     enum vfm_state *from, enum vfm_state *to);

@@ -53,6 +53,7 @@ static const struct sim_personality mlx5 = {
 	.header_size = FULL_HEAD,
 	.empty_read = ENOMSG,
 	.empty_is_error = true,
+	.polls = true,
 	.read_max = 512u << 10, /* 9 */
 	.saves_on_query = true, /* 3 */
 	.closed_errno = ENODEV, /* 10 */

@@ -26,6 +26,7 @@ struct sim_personality {
 	int empty_read;         /* positive errno of a read that finds nothing; 0: it reads 0 */
 	bool empty_is_error;    /* a vfio-user client gets that errno, else a reply without bytes */
 	uint32_t read_max;      /* one read gives at most so many bytes; 0: what was asked for */
+	bool polls;             /* its data fd can be waited for (a kernel device's) */
 	bool setup_only;        /* pre-copy carries the initial bytes and nothing that is dirty */
 	bool saves_on_query;    /* what is dirty is saved when a precopy info query asks for it */
 	bool whole_saves;       /* a save is the whole state, and one more in STOP_COPY */

@@ -403,6 +403,16 @@ int64_t save_read(struct sim *sim, size_t max, struct iovec *iov, int *count)
 	return (int64_t)bytes;
 }
 
+bool sim_mig_readable(const struct sim *sim)
+{
+	const struct save *save = &sim->save;
+	struct run run;
+
+	return !save->open || sim->state == VFM_STATE_STOP_COPY || save_has_initial(sim) ||
+	       save_under_way(save) || save->asked ||
+	       find_run(&sim->memory, 0, sim->memory.pages, FIT_EARLY, &run);
+}
+
 uint64_t save_under_way(const struct save *save)
 {
 	return staged(save) + save->body_left;

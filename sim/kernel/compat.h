@@ -23,6 +23,13 @@ static inline void hrtimer_setup(struct hrtimer *timer,
 }
 #endif
 
+/* 6.13 wants a string. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+#define KSIM_IMPORT_NS(name) MODULE_IMPORT_NS(name)
+#else
+#define KSIM_IMPORT_NS(name) MODULE_IMPORT_NS(#name)
+#endif
+
 /* 6.19 reads the request and writes the answer of GET_REGION_INFO itself. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
 #define KSIM_CORE_REGION_INFO 1

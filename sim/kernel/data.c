@@ -11,6 +11,7 @@
  */
 #include <linux/anon_inodes.h>
 #include <linux/fs.h>
+#include <linux/poll.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -21,9 +22,9 @@
 
 struct data {
 	struct ksim *k;
-	/* under k->calls: */
 	u64 user;    /* who has it */
 	u64 session; /* which one it belongs to, 0: none */
+	/* under k->calls: */
 	u8 *buffer;
 	size_t at;   /* in the buffer, what was taken from the device but not given to the user */
 	size_t end;
@@ -46,7 +47,7 @@ static int release_data(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* Is it the data fd of the session that is open? calls and core are held. */
+/* Is it the data fd of the session that is open? core is held. */
 static bool is_live(const struct data *d)
 {
 	return d->session && d->k->open && d->user == d->k->user &&
@@ -162,6 +163,21 @@ static long info_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	return copy_to_user((void __user *)arg, &info, size) ? -EFAULT : 0;
 }
 
+static __poll_t poll_data(struct file *file, poll_table *table)
+{
+	struct data *d = file->private_data;
+	__poll_t events = 0;
+
+	poll_wait(file, &d->k->readers, table);
+	ksim_lock_core(d->k);
+	if (!is_live(d))
+		events = EPOLLIN | EPOLLRDNORM | EPOLLERR | EPOLLHUP;
+	else if (d->at < d->end || sim_mig_readable(d->k->sim))
+		events = EPOLLIN | EPOLLRDNORM;
+	ksim_unlock_core(d->k);
+	return events;
+}
+
 /* ---- writing ---- */
 
 static int begin_write(struct data *d)
@@ -239,6 +255,16 @@ static const struct file_operations read_ops = {
 	.release = release_data,
 };
 
+/* Of drivers that have it. */
+static const struct file_operations polled_read_ops = {
+	.owner = THIS_MODULE,
+	.read = read_data,
+	.poll = poll_data,
+	.unlocked_ioctl = info_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.release = release_data,
+};
+
 static const struct file_operations write_ops = {
 	.owner = THIS_MODULE,
 	.write = write_data,
@@ -287,7 +313,7 @@ struct file *ksim_new_data(struct ksim *k, u32 state)
 	case VFIO_DEVICE_STATE_PRE_COPY:
 	case VFIO_DEVICE_STATE_PRE_COPY_P2P:
 	case VFIO_DEVICE_STATE_STOP_COPY:
-		return open_file(k, &read_ops, O_RDONLY);
+		return open_file(k, k->config.poll ? &polled_read_ops : &read_ops, O_RDONLY);
 	default:
 		return NULL;
 	}

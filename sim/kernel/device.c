@@ -16,10 +16,10 @@ static int open_device(struct vfio_device *vdev)
 	struct ksim *k = to_ksim(vdev);
 
 	mutex_lock(&k->calls);
-	k->open = true;
-	k->user++;
 	WRITE_ONCE(k->closing, false);
 	ksim_lock_core(k);
+	k->open = true;
+	k->user++;
 	k->count.opens++;
 	sim_limit_flags(k->sim, U32_MAX);
 	k->moves = true;
@@ -38,13 +38,13 @@ static void close_device(struct vfio_device *vdev)
 	wake_up_all(&k->wake);
 	mutex_lock(&k->calls);
 	ksim_stop_time(k);
+	ksim_lock_core(k);
 	k->open = false;
-	mutex_lock(&k->core);
 	ksim_clear_irqs(k);
 	sim_log_stop(k->sim);
 	if (k->config.reset_on_disconnect)
 		sim_reset(k->sim);
-	mutex_unlock(&k->core);
+	ksim_unlock_core(k);
 	mutex_unlock(&k->calls);
 }
 

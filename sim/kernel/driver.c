@@ -7,6 +7,7 @@
 #include <linux/random.h>
 #include <linux/slab.h>
 
+#include "sim/kernel/compat.h"
 #include "sim/kernel/ksim.h"
 
 #define TYPES_MAX   16
@@ -56,8 +57,8 @@ int ksim_make(struct ksim *k, const struct ksim_config *config)
 	ret = sim_create(&config->sim, &ksim_host_ops, k, &sim);
 	if (ret)
 		return ret;
-	k->config = *config;
 	mutex_lock(&k->core);
+	k->config = *config;
 	old = k->sim;
 	k->sim = sim;
 	announce(k);
@@ -95,6 +96,7 @@ int ksim_init_device(struct vfio_device *vdev)
 	mutex_init(&k->calls);
 	mutex_init(&k->core);
 	init_waitqueue_head(&k->wake);
+	init_waitqueue_head(&k->readers);
 	ksim_init_time(k);
 	ret = make_first(k);
 	if (ret) {
@@ -210,9 +212,12 @@ static int __init ksim_init(void)
 	int ret;
 
 	ksim_attributes_init();
-	ret = mdev_register_driver(&driver);
+	ret = ksim_host_init();
 	if (ret)
 		return ret;
+	ret = mdev_register_driver(&driver);
+	if (ret)
+		goto err_host;
 	ret = class_register(&parent_class);
 	if (ret)
 		goto err_driver;
@@ -227,6 +232,8 @@ err_class:
 	class_unregister(&parent_class);
 err_driver:
 	mdev_unregister_driver(&driver);
+err_host:
+	ksim_host_exit();
 	return ret;
 }
 
@@ -237,11 +244,13 @@ static void __exit ksim_exit(void)
 	ksim_debugfs_exit();
 	class_unregister(&parent_class);
 	mdev_unregister_driver(&driver);
+	ksim_host_exit();
 }
 
 module_init(ksim_init);
 module_exit(ksim_exit);
 
 MODULE_LICENSE("Dual BSD/GPL");
+KSIM_IMPORT_NS(IOMMUFD); /* iova_bitmap */
 MODULE_DESCRIPTION("Simulated VFIO devices that migrate");
 MODULE_AUTHOR("libvfio-migrate");

@@ -10,10 +10,24 @@
  * DMA. vfio_dma_rw() copies to and from what the user mapped, through the user's page tables. A
  * word of 64 bits is copied in one piece where the processor's copying does so for aligned words.
  */
+#include <linux/poll.h>
 #include <linux/sched/signal.h>
 
 #include "sim/kernel/compat.h"
 #include "sim/kernel/ksim.h"
+
+static struct workqueue_struct *queue;
+
+int ksim_host_init(void)
+{
+	queue = alloc_workqueue("vfm_sim", WQ_UNBOUND, 0);
+	return queue ? 0 : -ENOMEM;
+}
+
+void ksim_host_exit(void)
+{
+	destroy_workqueue(queue);
+}
 
 /* ---- time ---- */
 
@@ -30,8 +44,16 @@ void ksim_lock_core(struct ksim *k)
 	mutex_lock(&k->core);
 }
 
+/* Whoever waits for data to read looks again. */
+static void wake_readers(struct ksim *k)
+{
+	if (wq_has_sleeper(&k->readers) && (!k->open || sim_mig_readable(k->sim)))
+		wake_up_poll(&k->readers, EPOLLIN | EPOLLRDNORM);
+}
+
 void ksim_unlock_core(struct ksim *k)
 {
+	wake_readers(k);
 	if (k->moves && !k->ticking && sim_needs_ticks(k->sim)) {
 		sim_clock_start(k->sim, ktime_get_ns());
 		set_timer(k);
@@ -52,6 +74,7 @@ static void tick(struct work_struct *work)
 		set_timer(k);
 	else
 		k->ticking = false;
+	wake_readers(k);
 	mutex_unlock(&k->core);
 }
 
@@ -59,7 +82,7 @@ static enum hrtimer_restart timer_fired(struct hrtimer *timer)
 {
 	struct ksim *k = container_of(timer, struct ksim, timer);
 
-	queue_work(system_unbound_wq, &k->work);
+	queue_work(queue, &k->work);
 	return HRTIMER_NORESTART;
 }
 

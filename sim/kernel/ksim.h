@@ -6,7 +6,8 @@
  *	device.c     what every PCI device has: open, regions, reset
  *	irq.c        interrupts                      host.c       DMA, time
  *	migration.c  states, sizes                   data.c       the data fds
- *	logging.c    the log of DMA writes           attributes.c options, as files in sysfs
+ *	logging.c    the log of DMA writes           attributes.c options, as files in sysfs, with
+ *	                                             values.c and faults.c
  *	platform.c   what the core finds in the C library of a user's process
  *
  * Locks, the outer first:
@@ -66,7 +67,7 @@ struct ksim {
 	struct dentry *debugfs;
 
 	struct mutex calls;
-	/* under calls: */
+	/* under calls, and changed with core held, too: */
 	struct ksim_config config;
 	bool open;
 	u64 user; /* which of those who had it open, from 1 */
@@ -81,7 +82,8 @@ struct ksim {
 	struct ksim_counters count;
 
 	bool closing; /* delays end now */
-	wait_queue_head_t wake;
+	wait_queue_head_t wake;    /* for delays */
+	wait_queue_head_t readers; /* for who polls a data fd */
 	struct hrtimer timer;
 	struct work_struct work;
 };
@@ -100,7 +102,11 @@ void ksim_release_device(struct vfio_device *vdev);
 /* Killable: -EINTR. */
 int ksim_lock_calls(struct ksim *k);
 
-/* host.c. Who leaves the core sees to it that the device goes on moving, if it has to. */
+/* host.c */
+int ksim_host_init(void);
+void ksim_host_exit(void);
+
+/* Who leaves the core sees to it that the device goes on moving, if it has to. */
 void ksim_lock_core(struct ksim *k);
 void ksim_unlock_core(struct ksim *k);
 void ksim_init_time(struct ksim *k);

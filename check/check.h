@@ -92,7 +92,7 @@ struct check_family {
 
 extern const struct check_family check_states, check_sessions, check_fd, check_features, check_end,
 	check_precopy, check_sizes, check_load, check_hostile, check_reset, check_logging,
-	check_several, check_poll, check_reinit;
+	check_several, check_poll, check_reinit, check_written;
 
 /* table.c: rule number @i with its family, NULL past the last. */
 const struct check_rule *check_rule_at(unsigned i, const struct check_family **family);

@@ -1,38 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * DMA logging. What can be asked of every device: which requests it refuses. What can be asked of
- * one whose DMA is known (a simulated one): that its log misses no page that was written, and that
- * nothing is written where the state forbids it.
- *
- * The writer is the ring of sim/regs.h in a memfd that the device may map:
- *
- *	MEMORY_IOVA  | index (1 page) | records (RING_PAGES) |
- *
- * Memory that is not 0 where it was cleared before was written. The device's own log is compared
- * with that, page by page.
- */
+/* DMA logging as it can be asked of every device: which requests are taken, and what comes back.
+ * What is told is compared with what was written in written.c. */
 #include <errno.h>
-#include <poll.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/bitmap.h"
+#include "base/checked.h"
 #include "check/check.h"
-#include "sim/regs.h"
 
-#define PAGE         4096u
-#define BASE         (UINT64_C(1) << 30)
-#define BIG          (UINT64_C(64) << 20)
-#define MEMORY_IOVA  (UINT64_C(4) << 30)
-#define RING_PAGES   63u
-#define MEMORY_PAGES (RING_PAGES + 1)
-#define MEMORY_SIZE  (MEMORY_PAGES * (uint64_t)PAGE)
-#define ENTRIES      2048u /* a power of two: 32 pages of records */
-#define RECORDS      1024u /* that are waited for: half of them */
-#define WAIT_MS      20000
+#define PAGE  4096u
+#define BASE  (UINT64_C(1) << 30)
+#define BIG   (UINT64_C(64) << 20)
+#define LARGE (UINT64_C(8) << 30) /* where pages of every size begin */
 
 typedef struct vfm_feature_logging_range range;
 
@@ -114,6 +94,72 @@ static enum check_verdict unaligned(struct check *check)
 		       : refused(check, PAGE, &length_off, 1, "a range that ends inside a page");
 }
 
+/* The end is past 2^64; one that ends there is for the driver to take or not. */
+static enum check_verdict wrapping(struct check *check)
+{
+	static const range wraps = {-(uint64_t)BIG, 2 * BIG};
+
+	port_log_stop(check->port);
+	return refused(check, PAGE, &wraps, 1, "a range that goes on past 2^64");
+}
+
+static enum check_verdict empty(struct check *check)
+{
+	static const range nothing = {BASE, 0};
+
+	port_log_stop(check->port);
+	return refused(check, PAGE, &nothing, 1, "a range of no bytes");
+}
+
+/* As long as there are too many, users try fewer: they know by these errors. */
+static enum check_verdict try_many(struct check *check, range *ranges, uint32_t count)
+{
+	enum check_verdict verdict = begin(check);
+	int ret;
+
+	if (verdict)
+		return verdict;
+	for (uint32_t i = 0; i < count; i++)
+		ranges[i] = (range){BASE + i * 2 * BIG, BIG};
+	port_log_stop(check->port);
+	ret = start(check, PAGE, ranges, count);
+	port_log_stop(check->port);
+	if (ret && ret != -E2BIG && ret != -EINVAL)
+		return check_fail(check, "%u ranges: %s", count, strerror(-ret));
+	return check_pass(check, "%u ranges: %s", count, ret ? strerror(-ret) : "taken");
+}
+
+/* One more than a page of them. */
+static enum check_verdict many(struct check *check)
+{
+	uint32_t count = PAGE / sizeof(range) + 1;
+	range *ranges = calloc(count, sizeof(*ranges));
+	enum check_verdict verdict = ranges ? try_many(check, ranges, count)
+					    : check_unjudged(check, "no memory");
+
+	free(ranges);
+	return verdict;
+}
+
+static enum check_verdict after_refusal(struct check *check)
+{
+	static const range good = {BASE, BIG}, bad[] = {{BASE, BIG}, {BASE + BIG / 2, BIG}};
+	enum check_verdict verdict = begin(check);
+	int ret;
+
+	port_log_stop(check->port);
+	if (verdict)
+		return verdict;
+	if (!start(check, PAGE, bad, 2)) {
+		port_log_stop(check->port);
+		return check_na(check, "it refuses nothing");
+	}
+	ret = start(check, PAGE, &good, 1);
+	port_log_stop(check->port);
+	return ret ? check_fail(check, "after one that was refused: %s", strerror(-ret))
+		   : CHECK_PASS;
+}
+
 static enum check_verdict page_size(struct check *check)
 {
 	static const range one = {BASE, 3 * BIG};
@@ -133,248 +179,98 @@ static enum check_verdict report_off(struct check *check)
 	return CHECK_PASS;
 }
 
-/* ---- a known writer ---- */
+/* ---- page sizes ---- */
 
-struct writer {
-	struct check *check;
-	uint8_t *memory;
-	int fd;
-	bool mapped;
-};
+#define PAGE_LARGEST (UINT64_C(1) << 30)
 
-static int reg_write(struct check *check, uint64_t reg, uint64_t value, size_t len)
+/* @asked was taken, and @got came back. */
+static enum check_verdict try_page(struct check *check, uint64_t asked, uint64_t got)
 {
-	return check->port->ops->region_write(check->port, SIM_BAR_REGS, reg, &value, len);
-}
-
-static int set_ring(struct check *check)
-{
-	int ret = reg_write(check, SIM_REG_COMMAND, SIM_COMMAND_RING_RESET, 4);
-
-	if (!ret)
-		ret = reg_write(check, SIM_REG_RING_BASE, MEMORY_IOVA + PAGE, 8);
-	if (!ret)
-		ret = reg_write(check, SIM_REG_RING_INDEX, MEMORY_IOVA, 8);
-	if (!ret)
-		ret = reg_write(check, SIM_REG_RING_ENTRIES, ENTRIES, 4);
-	if (!ret)
-		ret = reg_write(check, SIM_REG_DMA_RATE, 1000000, 4);
-	return ret ? ret : reg_write(check, SIM_REG_CONTROL, SIM_CONTROL_DMA, 4);
-}
-
-static int writer_open(struct writer *writer, struct check *check)
-{
-	void *at;
+	uint64_t bitmap[1] = {0};
+	range first = {LARGE, got};
 	int ret;
 
-	*writer = (struct writer){.check = check, .memory = NULL};
-	writer->fd = memfd_create("check", MFD_CLOEXEC);
-	if (writer->fd < 0)
-		return -errno;
-	if (ftruncate(writer->fd, (off_t)MEMORY_SIZE))
-		return -errno;
-	at = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, writer->fd, 0);
-	if (at == MAP_FAILED)
-		return -errno;
-	writer->memory = at;
-	ret = check->port->ops->map(check->port, MEMORY_IOVA, MEMORY_SIZE, writer->fd);
-	writer->mapped = !ret;
-	return ret;
+	if (!is_power_of_two(got))
+		return check_fail(check, "asked for pages of %llu it chose %llu",
+				  (unsigned long long)asked, (unsigned long long)got);
+	if (got > PAGE_LARGEST)
+		return CHECK_PASS;
+	ret = check->port->ops->log_report(check->port, &first, got, bitmap);
+	return ret ? check_fail(check, "it chose pages of %llu, and a report of one fails: %s",
+				(unsigned long long)got, strerror(-ret))
+		   : CHECK_PASS;
 }
 
-static void writer_close(struct writer *writer)
+static enum check_verdict page_told(struct check *check)
 {
-	struct port *port = writer->check->port;
-
-	if (writer->mapped) {
-		check_bring_back(port);
-		reg_write(writer->check, SIM_REG_CONTROL, 0, 4);
-		port->ops->unmap(port, MEMORY_IOVA, MEMORY_SIZE);
-	}
-	if (writer->memory)
-		munmap(writer->memory, MEMORY_SIZE);
-	if (writer->fd >= 0)
-		close(writer->fd);
-}
-
-static uint64_t *counter(struct writer *writer, size_t at)
-{
-	return (uint64_t *)(writer->memory + at);
-}
-
-static uint64_t produced(struct writer *writer)
-{
-	return __atomic_load_n(counter(writer, offsetof(struct sim_ring_index, producer)),
-			       __ATOMIC_ACQUIRE);
-}
-
-static int wait_for_records(struct writer *writer)
-{
-	for (int ms = 0; ms < WAIT_MS; ms++) {
-		if (produced(writer) >= RECORDS)
-			return 0;
-		poll(NULL, 0, 1);
-	}
-	return -ETIMEDOUT;
-}
-
-/* Log, let it write, and stop: from then on memory and log stand still. */
-static int write_and_stop(struct writer *writer, enum vfm_state state)
-{
-	struct check *check = writer->check;
-	const range all = {MEMORY_IOVA, MEMORY_SIZE};
-	int ret = check_fresh(check->port);
+	static const range one = {LARGE, PAGE_LARGEST};
+	enum check_verdict verdict = CHECK_PASS;
+	unsigned taken = 0, kept = 0;
 
 	port_log_stop(check->port);
-	if (!ret && check->logging)
-		ret = start(check, PAGE, &all, 1);
-	if (!ret)
-		ret = set_ring(check);
-	if (!ret)
-		ret = wait_for_records(writer);
-	return ret ? ret : port_set_state(check->port, state);
-}
+	for (uint64_t asked = PAGE; asked <= PAGE_LARGEST && !verdict; asked *= 2) {
+		uint64_t got = asked;
 
-static int report(struct writer *writer, uint64_t *bitmap)
-{
-	const range all = {MEMORY_IOVA, MEMORY_SIZE};
-
-	return writer->check->port->ops->log_report(writer->check->port, &all, PAGE, bitmap);
-}
-
-static bool is_written(const struct writer *writer, unsigned page)
-{
-	static const uint8_t zero[PAGE];
-
-	return memcmp(writer->memory + page * (size_t)PAGE, zero, PAGE) != 0;
-}
-
-/* @before: what was written before the report. A device that writes on is another rule's. */
-static enum check_verdict compare(struct writer *writer, const uint64_t *before,
-				  const uint64_t *bitmap)
-{
-	unsigned written = 0, false_ones = 0;
-
-	for (unsigned page = 0; page < MEMORY_PAGES; page++) {
-		bool was = bitmap_test(before, page), said = bitmap_test(bitmap, page);
-
-		if (was && !said)
-			return check_fail(writer->check,
-					  "page %u of %u was written and is not in the log", page,
-					  MEMORY_PAGES);
-		written += was;
-		false_ones += said && !was;
+		if (check->port->ops->log_start(check->port, &got, &one, 1))
+			continue;
+		taken++;
+		kept += got == asked;
+		verdict = try_page(check, asked, got);
+		port_log_stop(check->port);
 	}
-	return check_pass(writer->check, "%u pages written, all told; %u told and not written",
-			  written, false_ones);
+	if (verdict)
+		return verdict;
+	return taken ? check_pass(check, "%u of 19 page sizes taken, %u of them as asked for",
+				  taken, kept)
+		     : check_unjudged(check, "no page size from 4 KiB to 1 GiB is taken");
 }
 
-static enum check_verdict try_truth(struct writer *writer)
+/* ---- what reports do to the caller's bitmap ---- */
+
+#define PATTERN UINT64_C(0x5555aaaa33330f0f)
+
+static enum check_verdict only_sets(struct check *check)
 {
-	uint64_t before[MEMORY_PAGES / 64 + 1] = {0}, bitmap[MEMORY_PAGES / 64 + 1] = {0};
-	int ret = write_and_stop(writer, VFM_STATE_STOP);
+	uint64_t bitmap[4] = {PATTERN, PATTERN, PATTERN, PATTERN};
+	range some = {BASE, 256 * PAGE};
+	enum check_verdict verdict = begin(check);
+	int ret;
 
-	for (unsigned page = 0; page < MEMORY_PAGES && !ret; page++)
-		if (is_written(writer, page))
-			bitmap_set(before, page);
-	if (!ret)
-		ret = report(writer, bitmap);
+	if (verdict)
+		return verdict;
+	ret = check->port->ops->log_report(check->port, &some, PAGE, bitmap);
+	port_log_stop(check->port);
 	if (ret)
-		return check_unjudged(writer->check, "the writer: %s", strerror(-ret));
-	return compare(writer, before, bitmap);
-}
-
-static enum check_verdict try_clear(struct writer *writer)
-{
-	uint64_t bitmap[MEMORY_PAGES / 64 + 1] = {0}, again[MEMORY_PAGES / 64 + 1] = {0};
-	int ret = write_and_stop(writer, VFM_STATE_STOP);
-	uint64_t left, records = produced(writer);
-
-	if (!ret)
-		ret = report(writer, bitmap);
-	if (!ret)
-		ret = report(writer, again);
-	if (ret)
-		return check_unjudged(writer->check, "the writer: %s", strerror(-ret));
-	left = bitmap_count(again, MEMORY_PAGES);
-	if (left && produced(writer) != records)
-		return check_unjudged(writer->check, "it goes on writing in STOP");
-	if (left)
-		return check_fail(writer->check, "%u pages are told a second time, and nothing was "
-						 "written",
-				  (unsigned)left);
+		return check_unjudged(check, "no report: %s", strerror(-ret));
+	for (size_t i = 0; i < ARRAY_SIZE(bitmap); i++)
+		if ((bitmap[i] & PATTERN) != PATTERN)
+			return check_fail(check, "bits that were set before are gone");
 	return CHECK_PASS;
 }
 
-/* All that was written is taken by the consumer, so that a device that went on would write. */
-static enum check_verdict quiet_in(struct writer *writer, enum vfm_state state)
+static enum check_verdict past_end(struct check *check, unsigned pages, unsigned *refused)
 {
-	uint64_t before;
-	uint32_t now;
-	int ret = write_and_stop(writer, state);
+	uint64_t bitmap[4] = {0};
+	range some = {BASE, pages * (uint64_t)PAGE};
 
-	if (ret)
-		return check_unjudged(writer->check, "the writer: %s", strerror(-ret));
-	before = produced(writer);
-	memset(writer->memory + PAGE, 0, MEMORY_SIZE - PAGE);
-	__atomic_store_n(counter(writer, offsetof(struct sim_ring_index, consumer)), before,
-			 __ATOMIC_RELEASE);
-	/* What is due by now is written before the device answers. */
-	poll(NULL, 0, 10);
-	ret = port_get_state(writer->check->port, &now);
-	if (ret)
-		return check_unjudged(writer->check, "the writer: %s", strerror(-ret));
-	for (unsigned page = 1; page < MEMORY_PAGES; page++)
-		if (is_written(writer, page))
-			return check_fail(writer->check, "in %s it writes to memory",
-					  vfm_state_name(state));
+	if (check->port->ops->log_report(check->port, &some, PAGE, bitmap))
+		++*refused;
+	else if (bitmap_find_next_set(bitmap, sizeof(bitmap) * 8, pages) < sizeof(bitmap) * 8)
+		return check_fail(check, "a report of %u pages sets a bit behind the last", pages);
 	return CHECK_PASS;
 }
 
-static enum check_verdict with_writer(struct check *check,
-				      enum check_verdict (*rule)(struct writer *))
+static enum check_verdict tails(struct check *check)
 {
-	struct writer writer;
-	int ret = writer_open(&writer, check);
-	enum check_verdict verdict;
+	static const unsigned pages[] = {1, 3, 63, 64, 65, 127, 129};
+	enum check_verdict verdict = begin(check);
+	unsigned refused = 0;
 
-	if (ret)
-		verdict = check_unjudged(check, "no memory for the device: %s", strerror(-ret));
-	else
-		verdict = rule(&writer);
+	for (size_t i = 0; i < ARRAY_SIZE(pages) && !verdict; i++)
+		verdict = past_end(check, pages[i], &refused);
 	port_log_stop(check->port);
-	writer_close(&writer);
-	return verdict;
-}
-
-static enum check_verdict try_quiet_stop(struct writer *writer)
-{
-	return quiet_in(writer, VFM_STATE_STOP);
-}
-
-static enum check_verdict try_quiet_p2p(struct writer *writer)
-{
-	return quiet_in(writer, VFM_STATE_RUNNING_P2P);
-}
-
-static enum check_verdict truth(struct check *check)
-{
-	return with_writer(check, try_truth);
-}
-
-static enum check_verdict clears(struct check *check)
-{
-	return with_writer(check, try_clear);
-}
-
-static enum check_verdict quiet_stop(struct check *check)
-{
-	return with_writer(check, try_quiet_stop);
-}
-
-static enum check_verdict quiet_p2p(struct check *check)
-{
-	return with_writer(check, try_quiet_p2p);
+	return verdict ? verdict
+		       : check_pass(check, "%u of %zu lengths refused", refused, ARRAY_SIZE(pages));
 }
 
 static const struct check_rule rules[] = {
@@ -390,14 +286,21 @@ static const struct check_rule rules[] = {
 	 NEEDS_LOGGING, DOES_LOOK, page_size},
 	{"log-off", "A report is refused while logging is off.", CHECK_SHOULD, NEEDS_LOGGING,
 	 DOES_LOOK, report_off},
-	{"log-truth", "Every page that the device wrote is in the log.", CHECK_MUST,
-	 NEEDS_LOGGING | NEEDS_WRITER, DOES_WIPE, truth},
-	{"log-clear", "A report takes what it tells out of the log.", CHECK_SHOULD,
-	 NEEDS_LOGGING | NEEDS_WRITER, DOES_WIPE, clears},
-	{"quiet-stop", "In STOP the device writes to no memory.", CHECK_MUST,
-	 NEEDS_WRITER, DOES_WIPE, quiet_stop},
-	{"quiet-p2p", "In RUNNING_P2P the device writes to no memory.", CHECK_MUST,
-	 NEEDS_WRITER | NEEDS_P2P, DOES_WIPE, quiet_p2p},
+	{"log-wrap", "A range that goes on past 2^64 is refused.", CHECK_SHOULD, NEEDS_LOGGING,
+	 DOES_LOOK, wrapping},
+	{"log-empty", "A range of no bytes is refused.", CHECK_NOTE, NEEDS_LOGGING, DOES_LOOK,
+	 empty},
+	{"log-many", "Too many ranges are refused with E2BIG or EINVAL.", CHECK_SHOULD,
+	 NEEDS_LOGGING, DOES_LOOK, many},
+	{"log-after-refusal", "A START that was refused does not stand in the way of the next.",
+	 CHECK_SHOULD, NEEDS_LOGGING, DOES_LOOK, after_refusal},
+	{"log-page-told",
+	 "The page size that comes back is a power of two, and reports with it are given.",
+	 CHECK_MUST, NEEDS_LOGGING, DOES_LOOK, page_told},
+	{"log-sets", "A report sets bits of the caller's bitmap and clears none.", CHECK_MUST,
+	 NEEDS_LOGGING | NEEDS_FD, DOES_LOOK, only_sets},
+	{"log-tail", "A report sets no bit behind the last page that it is about.", CHECK_SHOULD,
+	 NEEDS_LOGGING, DOES_LOOK, tails},
 };
 
 const struct check_family check_logging = {"logging", rules, ARRAY_SIZE(rules)};

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#include "base/checked.h"
 #include "check/patience.h"
 #include "check/port.h"
 
@@ -116,6 +118,77 @@ static int log_report(struct port *port, const struct vfm_feature_logging_range 
 		       sizeof(report), sizeof(report));
 }
 
+/* ---- memory and regions ---- */
+
+static int map(struct port *port, uint64_t iova, uint64_t size, const struct port_memory *memory)
+{
+	return port->space.map ? port->space.map(port->space.opaque, iova, size, memory->host)
+			       : -ENOTSUP;
+}
+
+static int unmap(struct port *port, uint64_t iova, uint64_t size)
+{
+	return port->space.unmap ? port->space.unmap(port->space.opaque, iova, size) : -ENOTSUP;
+}
+
+/* Where [at, at + len) of the region is in the device fd. */
+static int find_region(struct port *port, uint32_t region, uint64_t at, size_t len,
+		       struct vfm_uapi_region_info *info)
+{
+	int ret;
+
+	*info = (struct vfm_uapi_region_info){.argsz = sizeof(*info), .index = region};
+	ret = port->sys->ioctl(port->sys, port->fd, VFM_IOCTL_DEVICE_GET_REGION_INFO, info);
+	if (ret < 0)
+		return ret;
+	return range_within(at, len, info->size) ? 0 : -EINVAL;
+}
+
+static int region_read(struct port *port, uint32_t region, uint64_t at, void *buf, size_t len)
+{
+	struct vfm_uapi_region_info info;
+	int ret = find_region(port, region, at, len, &info);
+	ssize_t got;
+
+	if (ret)
+		return ret;
+	got = port->sys->pread(port->sys, port->fd, buf, len, info.offset + at);
+	return got < 0 ? (int)got : (size_t)got == len ? 0 : -EIO;
+}
+
+static int region_write(struct port *port, uint32_t region, uint64_t at, const void *buf,
+			size_t len)
+{
+	struct vfm_uapi_region_info info;
+	int ret = find_region(port, region, at, len, &info);
+	ssize_t took;
+
+	if (ret)
+		return ret;
+	took = port->sys->pwrite(port->sys, port->fd, buf, len, info.offset + at);
+	return took < 0 ? (int)took : (size_t)took == len ? 0 : -EIO;
+}
+
+static int share(struct port *port, uint32_t region, uint64_t size, struct port_memory *memory)
+{
+	struct vfm_uapi_region_info info;
+	int ret = find_region(port, region, 0, size, &info);
+
+	if (ret)
+		return ret;
+	if (!(info.flags & VFM_REGION_INFO_MMAP))
+		return -ENOTSUP;
+	*memory = (struct port_memory){.fd = port->fd, .offset = info.offset};
+	memory->host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, port->fd,
+			    (off_t)info.offset);
+	return memory->host == MAP_FAILED ? -errno : 0;
+}
+
+static void unshare(struct port *port, uint64_t size, struct port_memory *memory)
+{
+	munmap(memory->host, size);
+}
+
 static const struct port_ops ops = {
 	.backend = "vfio",
 	.free = close_data,
@@ -127,13 +200,25 @@ static const struct port_ops ops = {
 	.reset = reset,
 	.log_start = log_start,
 	.log_report = log_report,
+	.map = map,
+	.unmap = unmap,
+	.region_read = region_read,
+	.region_write = region_write,
+	.share = share,
+	.unshare = unshare,
 };
+
+static unsigned can(const struct port *port)
+{
+	return PORT_FD | PORT_INFO | (port->opener.reopen ? PORT_REOPEN : 0u) |
+	       (port->space.map ? PORT_MEMORY : 0u);
+}
 
 void port_take_fd(struct port *port, int fd)
 {
 	close_data(port);
 	port->fd = fd;
-	port->can = PORT_FD | PORT_INFO | (port->opener.reopen ? PORT_REOPEN : 0u);
+	port->can = can(port);
 	if (fd >= 0 && port_probe(port, VFM_FEATURE_MIG_DATA_SIZE | VFM_FEATURE_GET))
 		port->can |= PORT_SIZE;
 }
@@ -152,4 +237,10 @@ struct port *port_kernel(const struct vfio_sys *sys, int fd, const struct port_o
 		port->opener = *opener;
 	port_take_fd(port, fd);
 	return port;
+}
+
+void port_set_space(struct port *port, const struct port_space *space)
+{
+	port->space = *space;
+	port->can |= PORT_MEMORY;
 }

@@ -4,8 +4,10 @@
  * Sizes and precopy info exist where both ends have our extension.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/checked.h"
 #include "check/port.h"
@@ -114,11 +116,11 @@ static int log_report(struct port *port, const struct vfm_feature_logging_range 
 	return 0;
 }
 
-static int map(struct port *port, uint64_t iova, uint64_t size, int fd)
+static int map(struct port *port, uint64_t iova, uint64_t size, const struct port_memory *memory)
 {
 	return vfm_vfio_user_dma_map(port->client, iova, size,
-				     VFM_VFIO_USER_DMA_READABLE | VFM_VFIO_USER_DMA_WRITEABLE, fd,
-				     0);
+				     VFM_VFIO_USER_DMA_READABLE | VFM_VFIO_USER_DMA_WRITEABLE,
+				     memory->fd, memory->offset);
 }
 
 static int unmap(struct port *port, uint64_t iova, uint64_t size)
@@ -137,6 +139,28 @@ static int region_write(struct port *port, uint32_t region, uint64_t at, const v
 	return vfm_vfio_user_region_write(port->client, region, at, buf, len);
 }
 
+/* Its first fd is the whole region. */
+static int share(struct port *port, uint32_t region, uint64_t size, struct port_memory *memory)
+{
+	struct vfm_vfio_user_region got = {.size = sizeof(got)};
+	int ret = vfm_vfio_user_get_region(port->client, region, &got);
+
+	if (ret)
+		return ret;
+	*memory = (struct port_memory){.fd = got.fd_count ? fcntl(got.fds[0], F_DUPFD_CLOEXEC, 0)
+							  : -1};
+	ret = !got.fd_count || got.bytes < size ? -ENOTSUP : memory->fd < 0 ? -errno : 0;
+	if (ret && memory->fd >= 0)
+		close(memory->fd);
+	vfm_vfio_user_region_clear(&got);
+	return ret;
+}
+
+static void unshare(struct port *port, uint64_t size, struct port_memory *memory)
+{
+	close(memory->fd);
+}
+
 static const struct port_ops ops = {
 	.backend = "vfio-user",
 	.feature = feature,
@@ -151,6 +175,8 @@ static const struct port_ops ops = {
 	.unmap = unmap,
 	.region_read = region_read,
 	.region_write = region_write,
+	.share = share,
+	.unshare = unshare,
 };
 
 void port_take_client(struct port *port, struct vfm_vfio_user *client)

@@ -24,16 +24,24 @@ enum port_can {
 	PORT_FD = 1 << 0,     /* data sessions are file descriptors */
 	PORT_INFO = 1 << 1,   /* it carries precopy info */
 	PORT_SIZE = 1 << 2,   /* and MIG_DATA_SIZE */
-	PORT_MEMORY = 1 << 3, /* memory can be lent to the device, and its BARs be accessed */
+	PORT_MEMORY = 1 << 3, /* memory can be lent to the device */
 	PORT_REOPEN = 1 << 4, /* it can be closed and opened anew */
 };
 
 #define PORT_PAYLOAD_MAX 4096u /* bytes of a feature's payload */
-#define PORT_RANGES_MAX  64u
+#define PORT_RANGES_MAX  1024u
 #define PORT_HOLD_MAX    ((size_t)256 << 20)
 
 struct latency;
 struct port;
+
+/* Memory for a device to reach, whole pages of it: both, since one transport wants a file, and the
+ * other what this process has mapped. */
+struct port_memory {
+	void *host;
+	int fd;          /* borrowed */
+	uint64_t offset; /* of @host, in the file */
+};
 
 struct port_ops {
 	const char *backend;
@@ -51,17 +59,28 @@ struct port_ops {
 	/* The range is inside one mapping. */
 	int (*log_report)(struct port *port, const struct vfm_feature_logging_range *range,
 			  uint64_t page_size, uint64_t *bitmap);
-	/* Memory of @fd, a memfd, at @iova. */
-	int (*map)(struct port *port, uint64_t iova, uint64_t size, int fd);
+	int (*map)(struct port *port, uint64_t iova, uint64_t size,
+		   const struct port_memory *memory);
 	int (*unmap)(struct port *port, uint64_t iova, uint64_t size);
 	int (*region_read)(struct port *port, uint32_t region, uint64_t at, void *buf, size_t len);
 	int (*region_write)(struct port *port, uint32_t region, uint64_t at, const void *buf,
 			    size_t len);
+	/* A region of the device's as memory for another one, given back with unshare. -ENOTSUP: it
+	 * cannot be mapped. */
+	int (*share)(struct port *port, uint32_t region, uint64_t size, struct port_memory *memory);
+	void (*unshare)(struct port *port, uint64_t size, struct port_memory *memory);
 };
 
 /* What opens the device again; whatever handle it gives up was closed before. */
 struct port_opener {
 	int (*reopen)(void *opaque, struct port *port);
+	void *opaque;
+};
+
+/* The address space that a device of the kernel is attached to. */
+struct port_space {
+	int (*map)(void *opaque, uint64_t iova, uint64_t size, void *host);
+	int (*unmap)(void *opaque, uint64_t iova, uint64_t size);
 	void *opaque;
 };
 
@@ -77,6 +96,7 @@ struct port {
 
 	/* Kernel: the device fd, borrowed, and the data fds that it gave. */
 	const struct vfio_sys *sys;
+	struct port_space space; /* map is NULL: none */
 	int fd;
 	int data_fd;  /* of the last session, living or not; -1: there was none */
 	int gave;     /* the last SET gave an fd: data_fd is new */
@@ -86,6 +106,9 @@ struct port {
 struct port *port_vfio_user(struct vfm_vfio_user *client, const struct port_opener *opener);
 struct port *port_kernel(const struct vfio_sys *sys, int fd, const struct port_opener *opener);
 void port_free(struct port *port);
+
+/* Kernel: memory is lent through @space from now on; it outlives the port. */
+void port_set_space(struct port *port, const struct port_space *space);
 
 /* Used by openers: the port goes on with another handle. */
 void port_take_client(struct port *port, struct vfm_vfio_user *client);

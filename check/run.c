@@ -56,12 +56,21 @@ static bool does_dma(struct port *port)
 	       !port->ops->region_write(port, SIM_BAR_REGS, SIM_REG_DMA_RATE, &old, 4);
 }
 
+/* Registers of an unknown device are not to be touched: it has to say first who it is. */
+static bool is_simulated(struct port *port)
+{
+	uint16_t ids[2] = {0};
+
+	return !port->ops->region_read(port, VFM_PCI_CONFIG_REGION, 0, ids, sizeof(ids)) &&
+	       ids[0] == SIM_PCI_VENDOR && ids[1] == SIM_PCI_DEVICE;
+}
+
 /* A simulated device: its DMA engine is known (sim/regs.h). */
 static bool has_writer(struct port *port)
 {
 	uint32_t magic = 0, version = 0;
 
-	return port->can & PORT_MEMORY &&
+	return port->can & PORT_MEMORY && is_simulated(port) &&
 	       !port->ops->region_read(port, SIM_BAR_REGS, SIM_REG_MAGIC, &magic, 4) &&
 	       !port->ops->region_read(port, SIM_BAR_REGS, SIM_REG_VERSION, &version, 4) &&
 	       magic == SIM_MAGIC && version == SIM_VERSION && does_dma(port);

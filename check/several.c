@@ -81,13 +81,13 @@ static enum check_verdict try_quiet(struct check *check)
 	return CHECK_PASS;
 }
 
-static enum check_verdict with_mailbox(struct check *check, int fd)
+static enum check_verdict with_mailbox(struct check *check, const struct port_memory *mailbox)
 {
 	enum check_verdict verdict;
 	int ret = port_reset(check->peer);
 
 	if (!ret)
-		ret = check->port->ops->map(check->port, MAILBOX_IOVA, SIM_BAR_SIZE, fd);
+		ret = check->port->ops->map(check->port, MAILBOX_IOVA, SIM_BAR_SIZE, mailbox);
 	if (ret)
 		return check_unjudged(check, "PEER's mailbox: %s", strerror(-ret));
 	verdict = try_quiet(check);
@@ -99,16 +99,18 @@ static enum check_verdict with_mailbox(struct check *check, int fd)
 
 static enum check_verdict quiet(struct check *check)
 {
-	struct vfm_vfio_user_region region = {.size = sizeof(region)};
+	struct port *peer = check->peer;
+	uint32_t region = VFM_PCI_BAR0_REGION + SIM_BAR_MAILBOX;
+	struct port_memory mailbox;
 	enum check_verdict verdict;
-	int ret = vfm_vfio_user_get_region(check->peer->client,
-					   VFM_PCI_BAR0_REGION + SIM_BAR_MAILBOX, &region);
+	int ret = peer->ops->share(peer, region, SIM_BAR_SIZE, &mailbox);
 
+	if (ret == -ENOTSUP)
+		return check_na(check, "PEER has no mailbox that can be mapped");
 	if (ret)
 		return check_unjudged(check, "PEER's mailbox: %s", strerror(-ret));
-	verdict = region.fd_count ? with_mailbox(check, region.fds[0])
-				  : check_na(check, "PEER has no mailbox");
-	vfm_vfio_user_region_clear(&region);
+	verdict = with_mailbox(check, &mailbox);
+	peer->ops->unshare(peer, SIM_BAR_SIZE, &mailbox);
 	return verdict;
 }
 

@@ -171,13 +171,34 @@ static int reopen(void *opaque, struct port *port)
 	return ret;
 }
 
+static int map(void *opaque, uint64_t iova, uint64_t size, void *host)
+{
+	return vfm_vfio_space_map(opaque, iova, size, host);
+}
+
+static int unmap(void *opaque, uint64_t iova, uint64_t size)
+{
+	return vfm_vfio_space_unmap(opaque, iova, size);
+}
+
+static struct port *make_kernel_port(struct work *work, struct cli_device *d,
+				     const struct port_opener *opener)
+{
+	struct port_space space = {map, unmap, work->devices.space};
+	struct port *port = port_kernel(&vfio_sys_kernel, vfm_vfio_fd(d->vfio), opener);
+
+	if (port && vfm_vfio_in_space(d->vfio))
+		port_set_space(port, &space);
+	return port;
+}
+
 static struct port *make_port(struct work *work, struct cli_device *d)
 {
 	bool again = strncmp(d->text, "fd:", 3) != 0;
 	struct port_opener opener = {again ? reopen : NULL, work};
 
 	return d->client ? port_vfio_user(d->client, &opener)
-			 : port_kernel(&vfio_sys_kernel, vfm_vfio_fd(d->vfio), &opener);
+			 : make_kernel_port(work, d, &opener);
 }
 
 static int open_all(struct work *work)

@@ -657,7 +657,10 @@ static int starts_twice(struct sim *sim, uint64_t *page_size,
 static int takes_first_range(struct sim *sim, uint64_t *page_size,
 			     const struct vfm_feature_logging_range *ranges, uint32_t count)
 {
-	return log_start(sim, page_size, ranges, MIN(count, 1u));
+	bool overlap = count == 2 && ranges_overlap(ranges[0].iova, ranges[0].length,
+						    ranges[1].iova, ranges[1].length);
+
+	return log_start(sim, page_size, ranges, overlap ? 1 : count);
 }
 
 static int takes_parts_of_pages(struct sim *sim, uint64_t *page_size,
@@ -686,14 +689,21 @@ static int reports_when_off(struct sim *sim, uint64_t iova, uint64_t length, uin
 	return sim->log.on ? log_report(sim, iova, length, page_size, bitmap) : 0;
 }
 
-/* One page of eight is missed. */
-static int misses_pages(struct sim *sim, uint64_t iova, uint64_t length, uint64_t page_size,
+/* What was told of the pages from @first on is lost. */
+static void lose_from(uint64_t *bitmap, uint64_t first, uint64_t pages)
+{
+	for (uint64_t i = first; i < pages; i++)
+		bitmap_clear(bitmap, i);
+}
+
+/* Of a log of large pages the first one is told, and no more. */
+static int tells_one_large_page(struct sim *sim, uint64_t iova, uint64_t length, uint64_t page_size,
 			uint64_t *bitmap)
 {
 	int ret = log_report(sim, iova, length, page_size, bitmap);
 
-	for (uint64_t i = 5; !ret && i < length / page_size; i += 8)
-		bitmap_clear(bitmap, i);
+	if (!ret && sim->log.page_size > SIM_PAGE_SIZE)
+		lose_from(bitmap, 1, length / page_size);
 	return ret;
 }
 
@@ -706,6 +716,141 @@ static int forgets_nothing(struct sim *sim, uint64_t iova, uint64_t length, uint
 		if (bitmap_test(bitmap, i))
 			log_mark(&sim->log, iova + i * page_size, page_size);
 	return ret;
+}
+
+static int takes_what_wraps(struct sim *sim, uint64_t *page_size,
+			    const struct vfm_feature_logging_range *ranges, uint32_t count)
+{
+	struct vfm_feature_logging_range part = *ranges;
+	uint64_t last;
+
+	if (count != 1 || !part.length || checked_add_u64(part.iova, part.length - 1, &last))
+		return log_start(sim, page_size, ranges, count);
+	part.length = -part.iova;
+	return log_start(sim, page_size, &part, 1);
+}
+
+static int takes_nothing_to_log(struct sim *sim, uint64_t *page_size,
+				const struct vfm_feature_logging_range *ranges, uint32_t count)
+{
+	const struct vfm_feature_logging_range page = {ranges->iova, SIM_PAGE_SIZE};
+	bool empty = count == 1 && !ranges->length;
+
+	return log_start(sim, page_size, empty ? &page : ranges, count);
+}
+
+static int has_no_space(struct sim *sim, uint64_t *page_size,
+			const struct vfm_feature_logging_range *ranges, uint32_t count)
+{
+	return count > 256 ? -ENOSPC : log_start(sim, page_size, ranges, count);
+}
+
+/* It refuses, and logs the first range all the same. */
+static int starts_when_it_refuses(struct sim *sim, uint64_t *page_size,
+				  const struct vfm_feature_logging_range *ranges, uint32_t count)
+{
+	int ret = log_start(sim, page_size, ranges, count);
+
+	if (ret)
+		log_start(sim, page_size, ranges, 1);
+	return ret;
+}
+
+static int tells_odd_pages(struct sim *sim, uint64_t *page_size,
+			   const struct vfm_feature_logging_range *ranges, uint32_t count)
+{
+	int ret = log_start(sim, page_size, ranges, count);
+
+	if (!ret && *page_size != SIM_PAGE_SIZE)
+		*page_size += SIM_PAGE_SIZE;
+	return ret;
+}
+
+static int begins_dirty(struct sim *sim, uint64_t *page_size,
+			const struct vfm_feature_logging_range *ranges, uint32_t count)
+{
+	int ret = log_start(sim, page_size, ranges, count);
+
+	if (!ret && sim->mutant_data++)
+		log_mark(&sim->log, ranges->iova, 1);
+	return ret;
+}
+
+static int drops_ranges(struct sim *sim, uint64_t *page_size,
+			const struct vfm_feature_logging_range *ranges, uint32_t count)
+{
+	return log_start(sim, page_size, ranges, MIN(count, 128u));
+}
+
+static int tells_one_page_more(struct sim *sim, uint64_t iova, uint64_t length, uint64_t page_size,
+			       uint64_t *bitmap)
+{
+	int ret = log_report(sim, iova, length, page_size, bitmap);
+
+	if (!ret && length / page_size % BITMAP_WORD_BITS)
+		bitmap_set(bitmap, length / page_size);
+	return ret;
+}
+
+static int tells_nothing_at_last(struct sim *sim, uint64_t iova, uint64_t length,
+				 uint64_t page_size, uint64_t *bitmap)
+{
+	int ret = log_report(sim, iova, length, page_size, bitmap);
+
+	if (!ret && sim->state == VFM_STATE_STOP_COPY)
+		lose_from(bitmap, 0, length / page_size);
+	return ret;
+}
+
+static int loses_while_it_runs(struct sim *sim, uint64_t iova, uint64_t length,
+			       uint64_t page_size, uint64_t *bitmap)
+{
+	int ret = log_report(sim, iova, length, page_size, bitmap);
+
+	if (!ret && sim->state == VFM_STATE_RUNNING)
+		lose_from(bitmap, 1, length / page_size);
+	return ret;
+}
+
+static int tells_the_first_range(struct sim *sim, uint64_t iova, uint64_t length,
+				 uint64_t page_size, uint64_t *bitmap)
+{
+	int ret = log_report(sim, iova, length, page_size, bitmap);
+
+	if (!ret && sim->log.range_count == 2)
+		lose_from(bitmap, sim->log.ranges[0].length / page_size, length / page_size);
+	return ret;
+}
+
+static int tells_nothing_beyond(struct sim *sim, uint64_t iova, uint64_t length,
+				uint64_t page_size, uint64_t *bitmap)
+{
+	const struct vfm_feature_logging_range *range = sim->log.ranges;
+	int ret = log_report(sim, iova, length, page_size, bitmap);
+
+	if (!ret && sim->log.range_count == 1 &&
+	    !range_within(iova - range->iova, length, range->length))
+		lose_from(bitmap, 0, length / page_size);
+	return ret;
+}
+
+/* Of one range: what does not begin with a word of its log. */
+static int tells_whole_words(struct sim *sim, uint64_t iova, uint64_t length, uint64_t page_size,
+			     uint64_t *bitmap)
+{
+	int ret = log_report(sim, iova, length, page_size, bitmap);
+
+	if (!ret && sim->log.range_count == 1 &&
+	    !is_aligned(iova - sim->log.ranges->iova, BITMAP_WORD_BITS * SIM_PAGE_SIZE))
+		lose_from(bitmap, 0, length / page_size);
+	return ret;
+}
+
+static void forgets_its_ranges(struct sim *sim)
+{
+	core_reset(sim);
+	for (uint32_t i = 0; i < sim->log.range_count; i++)
+		sim->log.ranges[i].length = 0;
 }
 
 static bool writes_in_stop(const struct sim *sim)
@@ -798,8 +943,22 @@ static const struct sim_mutant mutants[] = {
 	{.name = "log-unaligned", .log_start = takes_parts_of_pages},
 	{.name = "log-page-size", .log_start = takes_any_page_size},
 	{.name = "log-off", .log_report = reports_when_off},
-	{.name = "log-truth", .log_report = misses_pages},
+	{.name = "log-wrap", .log_start = takes_what_wraps},
+	{.name = "log-empty", .log_start = takes_nothing_to_log},
+	{.name = "log-many", .log_start = has_no_space},
+	{.name = "log-after-refusal", .log_start = starts_when_it_refuses},
+	{.name = "log-page-told", .log_start = tells_odd_pages},
+	{.name = "log-tail", .log_report = tells_one_page_more},
+	{.name = "log-truth", .log_report = tells_one_large_page},
+	{.name = "log-stop-copy", .log_report = tells_nothing_at_last},
+	{.name = "log-copy", .log_report = loses_while_it_runs},
 	{.name = "log-clear", .log_report = forgets_nothing},
+	{.name = "log-restart", .log_start = begins_dirty},
+	{.name = "log-ranges", .log_report = tells_the_first_range},
+	{.name = "log-beyond", .log_report = tells_nothing_beyond},
+	{.name = "log-pieces", .log_report = tells_whole_words},
+	{.name = "log-many-told", .log_start = drops_ranges},
+	{.name = "log-reset", .reset = forgets_its_ranges},
 	{.name = "quiet-stop", .does_dma = writes_in_stop},
 	{.name = "quiet-p2p", .does_dma = writes_in_p2p},
 	{.name = "peer-load", .finish = takes_only_its_own},

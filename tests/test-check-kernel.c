@@ -16,6 +16,8 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "base/bitmap.h"
+#include "base/clock.h"
 #include "check/check.h"
 #include "tests/kernel-double.h"
 
@@ -23,6 +25,7 @@ struct scene {
 	struct kernel_double kd;
 	struct vfio_sys mutant; /* what the checker is given */
 	struct port *port;
+	unsigned mappings;
 	struct check_run run;
 };
 
@@ -47,6 +50,12 @@ static ssize_t pass_read(const struct vfio_sys *sys, int fd, void *buf, size_t l
 static ssize_t pass_write(const struct vfio_sys *sys, int fd, const void *buf, size_t len)
 {
 	return real()->write(real(), fd, buf, len);
+}
+
+static ssize_t pass_pwrite(const struct vfio_sys *sys, int fd, const void *buf, size_t len,
+			   uint64_t at)
+{
+	return real()->pwrite(real(), fd, buf, len, at);
 }
 
 static ssize_t pass_pread(const struct vfio_sys *sys, int fd, void *buf, size_t len, uint64_t at)
@@ -105,18 +114,49 @@ static int reopen(void *opaque, struct port *port)
 	return 0;
 }
 
+/* ---- memory for the device: mappings that lie side by side, here and there ---- */
+
+static int map(void *opaque, uint64_t iova, uint64_t size, void *host)
+{
+	struct kernel_double *kd = opaque;
+
+	if (!kd->ram_size) {
+		kd->ram = host;
+		kd->ram_iova = iova;
+	}
+	assert_ptr_equal(host, kd->ram + kd->ram_size);
+	assert_int_equal(iova, kd->ram_iova + kd->ram_size);
+	kd->ram_size += size;
+	scene->mappings++;
+	return 0;
+}
+
+static int unmap(void *opaque, uint64_t iova, uint64_t size)
+{
+	struct kernel_double *kd = opaque;
+
+	assert_true(scene->mappings);
+	if (!--scene->mappings) {
+		kd->ram = NULL;
+		kd->ram_size = 0;
+	}
+	return 0;
+}
+
 static void open_device(const char *driver)
 {
 	struct port_opener opener = {reopen, NULL};
 
 	kernel_double_init(&scene->kd, driver, NULL);
+	scene->kd.step_ns = NS_PER_MSEC;
 	scene->mutant = (struct vfio_sys){
 		.ioctl = pass_ioctl, .read = pass_read, .write = pass_write,
-		.pread = pass_pread, .close = pass_close, .poll = pass_poll,
+		.pread = pass_pread, .pwrite = pass_pwrite, .close = pass_close, .poll = pass_poll,
 		.set_nonblock = pass_set_nonblock, .dup = pass_dup,
 	};
 	scene->port = port_kernel(&scene->mutant, scene->kd.device, &opener);
 	assert_non_null(scene->port);
+	port_set_space(scene->port, &(struct port_space){map, unmap, &scene->kd});
 	scene->run = (struct check_run){.check = {.port = scene->port, .seed = 1}};
 }
 
@@ -134,8 +174,10 @@ static void show(void)
 			check_print_result(stderr, &scene->run.results[i]);
 }
 
-/* All rules, or those that need fds. */
-static void check_all(bool fds)
+static bool has_mutant(const char *rule);
+
+/* All rules, or those that have a mutant here. */
+static void check_all(bool mutated)
 {
 	struct check_choice choice = {.only = NULL};
 	const char *names[CHECK_RULES_MAX];
@@ -144,8 +186,8 @@ static void check_all(bool fds)
 	char why[CHECK_WHY_MAX];
 	int ret;
 
-	for (unsigned i = 0; fds && (rule = check_rule_at(i, &family)); i++)
-		if (rule->needs & NEEDS_FD)
+	for (unsigned i = 0; mutated && (rule = check_rule_at(i, &family)); i++)
+		if (has_mutant(rule->id))
 			names[choice.only_count++] = rule->id;
 	choice.only = names;
 	ret = check_run(&scene->run, &choice, NULL, NULL, why);
@@ -213,6 +255,42 @@ static int ignores_argsz(const struct vfio_sys *sys, int fd, unsigned long reque
 	if (request == VFM_IOCTL_MIG_GET_PRECOPY_INFO)
 		((struct vfm_precopy_info *)arg)->argsz = sizeof(struct vfm_precopy_info);
 	return pass_ioctl(sys, fd, request, arg);
+}
+
+static struct vfm_feature_logging_report *as_report(unsigned long request, void *arg)
+{
+	struct vfm_feature *head = arg;
+
+	return request == VFM_IOCTL_DEVICE_FEATURE &&
+			       head->flags == (VFM_FEATURE_DMA_LOGGING_REPORT | VFM_FEATURE_GET)
+		       ? (struct vfm_feature_logging_report *)(head + 1)
+		       : NULL;
+}
+
+static void clear_bitmap(const struct vfm_feature_logging_report *report)
+{
+	uint64_t *bitmap = (uint64_t *)(uintptr_t)report->bitmap;
+
+	memset(bitmap, 0, bitmap_words(report->length / report->page_size) * sizeof(*bitmap));
+}
+
+static int writes_bitmap_anew(const struct vfio_sys *sys, int fd, unsigned long request, void *arg)
+{
+	if (as_report(request, arg))
+		clear_bitmap(as_report(request, arg));
+	return pass_ioctl(sys, fd, request, arg);
+}
+
+/* The memory is all of its mappings, and they are equal. */
+static int tells_nothing_across(const struct vfio_sys *sys, int fd, unsigned long request,
+				void *arg)
+{
+	const struct vfm_feature_logging_report *report = as_report(request, arg);
+	int ret = pass_ioctl(sys, fd, request, arg);
+
+	if (report && scene->mappings && report->length > scene->kd.ram_size / scene->mappings)
+		clear_bitmap(report);
+	return ret;
 }
 
 static ssize_t ignores_offset(const struct vfio_sys *sys, int fd, void *buf, size_t len,
@@ -334,7 +412,17 @@ static const struct mutant {
 	{"poll-ready", {.ioctl = watch, .read = remembers, .poll = silent_after_data}},
 	{"poll-end", {.ioctl = watch, .read = remembers, .poll = silent_at_end}},
 	{"poll-over", {.ioctl = watch, .poll = silent_when_over}},
+	{"log-sets", {.ioctl = writes_bitmap_anew}},
+	{"log-mappings", {.ioctl = tells_nothing_across}},
 };
+
+static bool has_mutant(const char *rule)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(mutants); i++)
+		if (!strcmp(mutants[i].rule, rule))
+			return true;
+	return false;
+}
 
 #define TAKE(call)                                                                                 \
 	do {                                                                                       \
@@ -355,6 +443,14 @@ static void become(const struct mutant *mutant)
 	TAKE(close);
 }
 
+static enum check_verdict verdict_of(const char *rule)
+{
+	for (unsigned i = 0; i < scene->run.count; i++)
+		if (!strcmp(scene->run.results[i].rule->id, rule))
+			return scene->run.results[i].verdict;
+	return CHECK_UNJUDGED;
+}
+
 /* Nobody but the mutant sleeps: how soon that is noticed decides nothing. */
 #define PATIENCE_MS 100
 
@@ -364,6 +460,7 @@ static void try_mutant(const struct mutant *mutant)
 	become(mutant);
 	scene->run.check.patience_ms = PATIENCE_MS;
 	check_all(true);
+	assert_int_equal(verdict_of(mutant->rule), CHECK_FAIL);
 	for (unsigned r = 0; r < scene->run.count; r++) {
 		const struct check_result *result = &scene->run.results[r];
 		bool mine = !strcmp(result->rule->id, mutant->rule);
@@ -374,14 +471,6 @@ static void try_mutant(const struct mutant *mutant)
 		assert_int_equal(result->verdict == CHECK_FAIL, mine);
 	}
 	close_device();
-}
-
-static bool has_mutant(const char *rule)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(mutants); i++)
-		if (!strcmp(mutants[i].rule, rule))
-			return true;
-	return false;
 }
 
 static void every_rule_for_fds_finds_its_mutant(void **state)
@@ -398,17 +487,10 @@ static void every_rule_for_fds_finds_its_mutant(void **state)
 
 /* ---- states that are too large to hold ---- */
 
-static enum check_verdict verdict_of(const char *rule)
-{
-	for (unsigned i = 0; i < scene->run.count; i++)
-		if (!strcmp(scene->run.results[i].rule->id, rule))
-			return scene->run.results[i].verdict;
-	return CHECK_UNJUDGED;
-}
-
 static void large_states_are_not_held(void **state)
 {
-	static const char *const kept[] = {"end-zero", "end-permanent", "save-again", "size-told",
+	static const char *const kept[] = {"log-truth", "log-copy", "quiet-p2p",
+					   "end-zero", "end-permanent", "save-again", "size-told",
 					   "size-running", "poll-end"};
 	static const char *const held[] = {"load-own", "hostile-flip", "save-round-trip"};
 

@@ -72,13 +72,15 @@ static void print_downtime(FILE *out, struct json_object *report, double limit_m
 
 static void print_memory(FILE *out, struct json_object *report)
 {
-	char total[UNITS_SIZE], sent[UNITS_SIZE], pages[UNITS_SIZE], zero[UNITS_SIZE];
+	uint64_t pages = field_u64(report, "memory.pages", 0);
+	uint64_t zero = MIN(field_u64(report, "memory.zero_pages", 0), pages);
+	char total[UNITS_SIZE], sent[UNITS_SIZE], content[UNITS_SIZE], empty[UNITS_SIZE];
 
-	fprintf(out, "\n  memory  %s guest; %s sent in %s pages, %s zero pages\n",
+	fprintf(out, "\n  memory  %s guest; %s sent in %s page%s; %s more %s all zero\n",
 		units_bytes(total, field_u64(report, "memory.total_bytes", 0)),
 		units_bytes(sent, field_u64(report, "memory.sent_bytes", 0)),
-		units_count(pages, field_u64(report, "memory.pages", 0)),
-		units_count(zero, field_u64(report, "memory.zero_pages", 0)));
+		units_count(content, pages - zero), pages - zero == 1 ? "" : "s",
+		units_count(empty, zero), zero == 1 ? "was" : "were");
 }
 
 static struct json_object *list(struct json_object *from, const char *path, size_t *count)

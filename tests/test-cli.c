@@ -225,7 +225,7 @@ static const char report_text[] =
 	"\"predicted_terms\":{\"stop_ms\":9.000,\"state_ms\":18.000,\"memory_ms\":5.000,"
 	"\"load_ms\":3.000,\"handover_ms\":1.000},"
 	"\"memory\":{\"total_bytes\":268435456,\"sent_bytes\":1048576,\"zero_pages\":65280,"
-	"\"pages\":256},\"devices\":[{\"name\":\"dev0\",\"precopy_bytes\":67108864,"
+	"\"pages\":65536},\"devices\":[{\"name\":\"dev0\",\"precopy_bytes\":67108864,"
 	"\"stopcopy_bytes\":1048576,\"load_ms\":2.500,\"arcs\":[{\"side\":\"source\","
 	"\"from\":\"PRE_COPY\",\"to\":\"PRE_COPY_P2P\",\"ms\":0.125}]}]}";
 
@@ -252,7 +252,8 @@ static void table_fits_and_has_both_columns(void **state)
 				     "############\n"));
 	assert_non_null(strstr(text, "downtime                      36.0 ms     40.0 ms  "
 				     "limit 300 ms\n"));
-	assert_non_null(strstr(text, "65,280 zero pages"));
+	assert_non_null(strstr(text, "memory  256 MiB guest; 1.00 MiB sent in 256 pages; 65,280 "
+				     "more were all zero\n"));
 	assert_non_null(strstr(text, "PRE_COPY -> PRE_COPY_P2P"));
 	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
 		assert_in_range(strlen(line), 0, 80);
@@ -268,6 +269,16 @@ static void table_tells_the_error(void **state)
 	assert_non_null(strstr(text, "stage prepare, device dev0: RESUMING to STOP failed "
 				     "(Bad address)"));
 	assert_null(strstr(text, "where the downtime went"));
+	free(text);
+}
+
+static void table_counts_one_and_many(void **state)
+{
+	char *text = print_table("{\"memory\":{\"total_bytes\":8192,\"sent_bytes\":4096,"
+				 "\"zero_pages\":1,\"pages\":2},\"rounds\":1}", -1);
+
+	assert_non_null(strstr(text, " 1 round: "));
+	assert_non_null(strstr(text, "sent in 1 page; 1 more was all zero\n"));
 	free(text);
 }
 
@@ -608,6 +619,7 @@ int main(void)
 		cmocka_unit_test(progress_has_no_codes_off_a_terminal),
 		cmocka_unit_test(table_fits_and_has_both_columns),
 		cmocka_unit_test(table_tells_the_error),
+		cmocka_unit_test(table_counts_one_and_many),
 		cmocka_unit_test(table_survives_a_strange_report),
 		cmocka_unit_test(qmp_commands_events_and_errors),
 		cmocka_unit_test(qmp_refuses_what_is_not_qmp),

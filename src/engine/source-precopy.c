@@ -204,12 +204,15 @@ static void sum_devices(struct session *s, struct vfm_progress *p)
 /* With the lock held: why it does not go, for people. */
 static void explain_acks(struct session *s, char *text, size_t size)
 {
+	unsigned pending = acks_pending(s);
+
 	for (unsigned i = 0; i < s->device_count; i++) {
 		struct worker *w = s->workers[i];
 
 		if (w->asked == w->acked)
 			continue;
-		snprintf(text, size, "%u acks are pending, the first of %s", acks_pending(s),
+		snprintf(text, size, "%u %s of %s", pending,
+			 pending == 1 ? "ack is pending, that" : "acks are pending, the first",
 			 w->device->info.name);
 		return;
 	}
@@ -347,8 +350,8 @@ static int check_patience(struct session *s, uint64_t round)
 
 	if (round >= s->options.max_rounds)
 		return session_failf(s, ETIME,
-				     "the downtime limit was not met within %llu rounds",
-				     (unsigned long long)round);
+				     "the downtime limit was not met within %llu round%s",
+				     (unsigned long long)round, round == 1 ? "" : "s");
 	if (elapsed >= s->options.timeout_ns)
 		return session_failf(s, ETIME, "the downtime limit was not met within %.1f s",
 				     (double)elapsed / 1e9);
@@ -397,7 +400,7 @@ static int go_on(struct session *s, unsigned device)
 		    s->workers[device]->device->info.name);
 	if (count >= s->options.max_switchover_attempts)
 		return session_failf(s, ETIME,
-				     "device %s had new initial bytes at each of %llu attempts",
+				     "device %s had new initial bytes at each attempt (%llu)",
 				     s->workers[device]->device->info.name,
 				     (unsigned long long)count);
 	workers_pump(s);

@@ -175,10 +175,18 @@ static struct json_object *round_json(const struct replay *replay,
 	return o;
 }
 
+static void print_head(const struct replay *replay)
+{
+	fprintf(replay->out, "%5s %-14s %9s  %8s %8s %8s %8s %8s  %s\n", "round", "verdict",
+		"predicted", "stop", "memory", "state", "load", "handover", "mostly");
+}
+
 static void on_round(void *opaque, const struct vfm_replay_round *r)
 {
 	struct replay *replay = opaque;
 
+	if (replay->out && !json_object_array_length(replay->rounds))
+		print_head(replay);
 	if (replay->out)
 		print_round(replay, r);
 	json_object_array_add(replay->rounds, round_json(replay, r));
@@ -200,6 +208,17 @@ static int write_json(struct replay *replay, int64_t first)
 		  : 0;
 }
 
+static int complain_of_no_rounds(const struct replay *replay)
+{
+	bool here = !strcmp(field_text(replay->report, "side", ""), "destination");
+
+	return complain(CLI_EXIT_USAGE, "%s: there is no round to decide on: %s",
+			replay->options->file[0],
+			here ? "it is the destination's report, and the source decides; take that "
+			       "of send or migrate"
+			     : "the migration had ended before its first round");
+}
+
 static int run(struct replay *replay, const char *text)
 {
 	const struct replay_options *chosen = replay->options;
@@ -209,14 +228,13 @@ static int run(struct replay *replay, const char *text)
 
 	if (limit_ns != VFM_UNLIMITED)
 		limit_ns *= NS_PER_MSEC;
-	if (replay->out)
-		fprintf(replay->out, "%5s %-14s %9s  %8s %8s %8s %8s %8s  %s\n", "round", "verdict",
-			"predicted", "stop", "memory", "state", "load", "handover", "mostly");
 	first = vfm_replay(text, chosen->downtime_limit ? &limit_ns : NULL, on_round, replay);
 	if (first < 0)
 		return complain(CLI_EXIT_USAGE,
 				"%s: no report of a migration, and no samples of one",
 				chosen->file[0]);
+	if (!json_object_array_length(replay->rounds))
+		return complain_of_no_rounds(replay);
 	if (replay->out && first)
 		fprintf(replay->out, "it would switch over after round %lld\n", (long long)first);
 	else if (replay->out)

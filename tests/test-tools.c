@@ -471,12 +471,21 @@ static int stop_receiver(void **state)
 	return stop_all(state);
 }
 
+static void await_said(struct process *process, const char *text)
+{
+	uint64_t deadline = clock_after(WAIT_MS * NS_PER_MSEC);
+
+	while (!process_said(process, text)) {
+		assert_true(clock_ns() < deadline);
+		assert_int_not_equal(process_wait(process, 5), 0);
+	}
+}
+
 /* Wait at DIR/move with the devices of the simulators from @first on, @count of them. */
 static void start_receiver(int first, int count)
 {
 	char *argv[SIMS + 5] = {getenv("VFIO_MIGRATE"), (char[]){"recv"}};
 	char paths[SIMS][128], address[160], move[128], log[128];
-	uint64_t deadline = clock_after(WAIT_MS * NS_PER_MSEC);
 
 	for (int i = 0; i < count; i++) {
 		path_of(paths[i], "sim%d", first + i);
@@ -487,10 +496,7 @@ static void start_receiver(int first, int count)
 	argv[2 + count] = address;
 	path_of(log, "recv.log");
 	assert_int_equal(process_spawn(&receiver, "recv", log, argv), 0);
-	while (!process_said(&receiver, "listening on ")) {
-		assert_true(clock_ns() < deadline);
-		assert_int_not_equal(process_wait(&receiver, 5), 0);
-	}
+	await_said(&receiver, "listening on ");
 }
 
 static void expect_received(int status)
@@ -623,6 +629,29 @@ static void what_cannot_come_is_not_waited_for(void **state)
 	sh(0, "test ! -e move");
 }
 
+/* ---- vm ---- */
+
+/* It has no window, and nobody to ask. */
+static void a_vm_says_what_it_does(void **state)
+{
+	char *argv[] = {getenv("VFIO_MIGRATE"), (char[]){"vm"}, (char[]){"--memory=16M"},
+			(char[]){"--accel=thread"}, NULL, NULL};
+	char log[128], control[160], socket[128];
+
+	path_of(log, "vm.log");
+	path_of(socket, "qmp");
+	snprintf(control, sizeof(control), "--control=%s", socket);
+	for (int i = 0; i < 2; i++) {
+		argv[4] = i ? control : NULL;
+		assert_int_equal(process_spawn(&receiver, "vm", log, argv), 0);
+		await_said(&receiver, i ? "takes commands at " : "takes no commands, for want of ");
+		assert_true(process_said(&receiver, "a guest of 16 MiB with 0 devices is at work"));
+		assert_int_equal(kill(receiver.pid, SIGTERM), 0);
+		expect_received(0);
+		process_stop(&receiver, 5000);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, stop_all)
 
 #define TEST_RECV(name) cmocka_unit_test_setup_teardown(name, make_dir, stop_receiver)
@@ -655,6 +684,7 @@ int main(void)
 		TEST_RECV(what_was_given_away_is_not_sent_again),
 		TEST_RECV(waiting_can_be_ended),
 		TEST(what_cannot_come_is_not_waited_for),
+		TEST_RECV(a_vm_says_what_it_does),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

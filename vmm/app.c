@@ -241,25 +241,58 @@ static int build(struct app *app, char *why)
 	return ret;
 }
 
-static int start(struct app *app, char *why)
+static void tell_guest(struct app *app)
+{
+	const struct vmm_config *config = &app->options.vm;
+	char line[128];
+
+	snprintf(line, sizeof(line), "a guest of %llu MiB with %u device%s %s",
+		 (unsigned long long)(config->memory >> 20), config->devices,
+		 config->devices == 1 ? "" : "s",
+		 app->running ? "is at work" : "is paused, until told to run");
+	app_log(app, VFM_LOG_INFO, line);
+}
+
+static void tell_incoming(struct app *app)
+{
+	const char *address = migration_address(app->migration);
+	char line[VMM_WHY_MAX + 64];
+
+	snprintf(line, sizeof(line), "waits for a migration at %.200s",
+		 *address ? address : "what migrate-incoming will say");
+	app_log(app, VFM_LOG_INFO, line);
+}
+
+/* How one gets at a VM that has no window and reads no keys. */
+static void tell_control(struct app *app)
 {
 	char line[VMM_WHY_MAX + 64];
+
+	if (app->options.control)
+		snprintf(line, sizeof(line), "takes commands at %.200s", app->options.control);
+	else
+		snprintf(line, sizeof(line), "takes no commands, for want of --control; a signal, "
+					     "as Ctrl-C, ends it; see --help");
+	app_log(app, VFM_LOG_INFO, line);
+}
+
+static int start(struct app *app, char *why)
+{
 	int ret = 0;
 
-	if (app->options.incoming) {
-		const char *address = migration_address(app->migration);
-
-		snprintf(line, sizeof(line), "waits for a migration at %.200s",
-			 *address ? address : "what migrate-incoming will say");
-		app_log(app, VFM_LOG_INFO, line);
-		return 0;
-	}
-	if (!app->options.vm.paused)
+	if (!app->options.incoming && !app->options.vm.paused)
 		ret = vmm_release(app->vm, VMM_HOLD_USER);
 	if (ret < 0)
 		snprintf(why, VMM_WHY_MAX, "starting the vCPUs: %s", strerror(-ret));
 	app->running = !vmm_holds(app->vm);
-	return ret;
+	if (ret < 0)
+		return ret;
+	if (app->options.incoming)
+		tell_incoming(app);
+	else
+		tell_guest(app);
+	tell_control(app);
+	return 0;
 }
 
 static void tell_shutdown(struct app *app)

@@ -11,6 +11,7 @@
 
 #include "base/compiler.h"
 #include "base/text.h"
+#include "base/unix-path.h"
 #include "complain.h"
 #include "exit.h"
 
@@ -127,9 +128,15 @@ static int complain_of_text(const char *command, const char *text, int error)
 	if (error == -EEXIST)
 		return complain_of(command, CLI_EXIT_USAGE,
 				   "\"%.100s\": a device of that name was given already", text);
+	return cli_device_complain(command, text);
+}
+
+int cli_device_complain(const char *command, const char *text)
+{
 	return complain_of(command, CLI_EXIT_USAGE,
-			   "\"%.100s\" is no device: unix:PATH, a PCI address, a UUID, /sys/..., "
-			   "/dev/vfio/devices/vfioN or fd:N", text);
+			   "\"%.100s\" is %s: give unix:PATH or a socket's path, a PCI address, a "
+			   "UUID, /sys/..., /dev/vfio/devices/vfioN or fd:N", text,
+			   unix_path_is_other(text) ? "there, and no device" : "no device");
 }
 
 int cli_devices_read(struct cli_devices *devices, const char *command, const char *const *text,

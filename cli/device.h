@@ -76,6 +76,9 @@ void cli_devices_close(struct cli_devices *devices);
  * handed over as a descriptor and is as it was. Another -errno: it is closed, see why. */
 int cli_device_reopen(struct cli_devices *devices, struct cli_device *device);
 
+/* One line that says what @text, which is none, should be. Returns the exit status. */
+int cli_device_complain(const char *command, const char *text);
+
 /* Could it be one of the forms that name a device? Else it may be a file. */
 bool cli_device_is_one(const char *text);
 

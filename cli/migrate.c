@@ -224,7 +224,7 @@ static int connect_vm(const char *path, struct qmp_client **vm)
 	} while (absent && clock_ns() < deadline && (nanosleep(&pause, NULL), true));
 	if (!rc)
 		return 0;
-	return complain(CLI_EXIT_FAILED, "%s%s", why, absent ? ": is its server running?" : "");
+	return complain(CLI_EXIT_FAILED, "%s%s", why, absent ? ": does a VM run with that --control?" : "");
 }
 
 int migrate_main(int argc, char **argv)

@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/compiler.h"
+#include "base/unix-path.h"
 #include "field.h"
 
 #define READ_SIZE 16384u
@@ -304,6 +305,11 @@ int qmp_client_execute(struct qmp_client *client, const char *command,
 
 /* Connecting */
 
+static int fail_to_connect(struct qmp_client *client, const char *path, int error)
+{
+	return fail(client, error, "connecting to %s: %s", path, strerror(-error));
+}
+
 static int open_socket(struct qmp_client *client, const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -316,7 +322,7 @@ static int open_socket(struct qmp_client *client, const char *path)
 	if (client->fd < 0)
 		return fail(client, -errno, "socket: %s", strerror(errno));
 	if (connect(client->fd, (struct sockaddr *)&address, sizeof(address)))
-		return fail(client, -errno, "connecting to %s: %s", path, strerror(errno));
+		return fail_to_connect(client, path, unix_path_explain(path, -errno));
 	return 0;
 }
 

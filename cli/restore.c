@@ -81,8 +81,7 @@ int restore_main(int argc, char **argv)
 		return complain_of(COMMAND, CLI_EXIT_USAGE, "%s is missing; see --help",
 				   chosen.arg[0] ? "FILE" : "DEVICE");
 	if (!cli_device_is_one(chosen.arg[0]))
-		return complain_of(COMMAND, CLI_EXIT_USAGE, "\"%.100s\" is no device; see --help",
-				   chosen.arg[0]);
+		return cli_device_complain(COMMAND, chosen.arg[0]);
 	fd = spool_open(chosen.arg[1], chosen.limit, why);
 	if (fd < 0)
 		return complain_of(COMMAND, CLI_EXIT_FAILED, "%s: %s; the device is as it was",

@@ -180,8 +180,7 @@ int save_main(int argc, char **argv)
 		return complain_of(COMMAND, CLI_EXIT_USAGE, "standard output is a terminal: give a "
 							    "file, or a pipe that takes the state");
 	if (!cli_device_is_one(chosen.arg[0]))
-		return complain_of(COMMAND, CLI_EXIT_USAGE, "\"%.100s\" is no device; see --help",
-				   chosen.arg[0]);
+		return cli_device_complain(COMMAND, chosen.arg[0]);
 	ret = target_find(&target, chosen.arg[1]);
 	if (ret)
 		return complain_of(COMMAND, CLI_EXIT_FAILED, "%s: %s", chosen.arg[1],

@@ -460,6 +460,28 @@ static void what_has_no_rounds_is_not_replayed(void **state)
 	expect_said("ended before its first round");
 }
 
+/* A file that is no socket refuses in the words of a server that is gone: nobody waits for that. */
+static void what_is_no_socket_is_told_so(void **state)
+{
+	start_sim(0, NULL);
+	sh(0, "echo >file && mkdir sub");
+	expect(2, "info @/sub");
+	expect_said("/sub\" is there, and no device: give unix:PATH");
+	expect(2, "save @/file @/state");
+	expect_said("/file\" is there, and no device: give unix:PATH");
+	expect(1, "blockers unix:@/sub");
+	expect_said("Socket operation on non-socket\n");
+	expect(1, "vm --device=@/sub --memory=16M --accel=thread");
+	expect_said("/sub: Socket operation on non-socket\n");
+	expect(1, "send @/sim0 unix:@/file");
+	expect_said("/file: Socket operation on non-socket\n");
+	expect(1, "migrate --vm=@/file --status");
+	expect_said("/file: Socket operation on non-socket\n");
+	expect(1, "recv @/sim0 unix:@/file");
+	expect_said("a file of that name is there, and is no socket\n");
+	sh(0, "test -f file");
+}
+
 /* ---- send, recv ---- */
 
 static struct process receiver;
@@ -663,6 +685,7 @@ int main(void)
 		TEST(info_knows_what_is_not_known),
 		TEST(what_was_said_has_to_arrive),
 		TEST(what_has_no_rounds_is_not_replayed),
+		TEST(what_is_no_socket_is_told_so),
 		TEST(info_says_why_nothing_opens),
 		TEST(blockers_judge_together),
 		TEST(blockers_are_json_too),

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/compiler.h"
+#include "base/unix-path.h"
 #include "channel/address.h"
 #include "channel/socket.h"
 
@@ -143,6 +144,7 @@ static int connect_unix(const struct address *address, const struct deadline *de
 	CLEANUP(cleanup_close) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int ret = fd < 0 ? -errno : connect_path(fd, &address->path, deadline);
 
+	ret = unix_path_explain(address->path.sun_path, ret);
 	if (ret)
 		return address_fail(-ret, why, size, "%s: %s", address->path.sun_path,
 				    strerror(-ret));

@@ -30,6 +30,7 @@
 #include <unistd.h>
 #include "base/cleanup.h"
 #include "base/compiler.h"
+#include "base/unix-path.h"
 #include "channel/address.h"
 #include "channel/socket.h"
 
@@ -155,6 +156,9 @@ static int listen_unix(const struct address *address, char *why, size_t size)
 {
 	int ret = listen_path(&address->path);
 
+	if (ret == -EADDRINUSE && unix_path_is_other(address->path.sun_path))
+		return address_fail(-ret, why, size, "%s: a file of that name is there, and is no "
+						     "socket", address->path.sun_path);
 	if (ret < 0)
 		return address_fail(-ret, why, size, "%s: %s", address->path.sun_path,
 				    strerror(-ret));

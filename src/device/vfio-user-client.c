@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "base/unix-path.h"
 #include "device/vfio-user-client.h"
 
 /* @lock is held. */
@@ -232,7 +233,7 @@ static int connect_unix(const char *path)
 	if (fd < 0)
 		return -errno;
 	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-		return -errno;
+		return unix_path_explain(path, -errno);
 	return take_fd(&fd);
 }
 

@@ -104,6 +104,17 @@ static int write_json(const struct compat_options *chosen, char (*line)[VFM_ERRO
 		   : 0;
 }
 
+static int identify(const char *text, struct vfm_identity *identity)
+{
+	if (is_file(text))
+		return identify_file(text, identity);
+	if (!cli_device_is_one(text))
+		return complain_of(COMMAND, CLI_EXIT_USAGE,
+				   "\"%.100s\" is no device, nor a file that can be read; see --help",
+				   text);
+	return identify_device(text, identity);
+}
+
 static int compare(const struct vfm_identity sides[SIDES], const struct compat_options *chosen)
 {
 	FILE *out = report_text_out(chosen->json, chosen->quiet);
@@ -134,7 +145,6 @@ int compat_main(int argc, char **argv)
 		return complain_of(COMMAND, CLI_EXIT_USAGE, "--json: %s: %s", chosen.json,
 				   strerror(-status));
 	for (int i = 0; i < SIDES && !status; i++)
-		status = is_file(chosen.arg[i]) ? identify_file(chosen.arg[i], &sides[i])
-						: identify_device(chosen.arg[i], &sides[i]);
+		status = identify(chosen.arg[i], &sides[i]);
 	return status ? status : compare(sides, &chosen);
 }

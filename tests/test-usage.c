@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The command line of vfio-migrate: a wrong value is one line and exit status 2, for every option
  * of every command. */
+#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -288,12 +291,122 @@ static void help_and_version(void **state)
 	assert_ptr_equal(strstr(run.output, "Usage: "), run.output);
 }
 
+/* ---- manual pages ---- */
+
+#define PAGE_MAX 65536
+
+/* vfio-migrate.1, or that of a command, without the backslashes of its dashes. An option --name is
+ * "Fl -name" there. */
+static void read_page(const char *command, char page[PAGE_MAX])
+{
+	char path[512], *to = page;
+	size_t size;
+	FILE *in;
+
+	snprintf(path, sizeof(path), "%s/vfio-migrate%s%s.1", getenv("MAN_PAGES"),
+		 *command ? "-" : "", command);
+	in = fopen(path, "r");
+	if (!in)
+		fail_msg("%s: there is none", path);
+	size = fread(page, 1, PAGE_MAX - 1, in);
+	fclose(in);
+	for (size_t i = 0; i < size; i++)
+		if (page[i] != '\\')
+			*to++ = page[i];
+	*to = '\0';
+}
+
+static bool is_word(char c)
+{
+	return isalnum((unsigned char)c) || c == '-';
+}
+
+/* Is @word there as a whole? */
+static bool has_word(const char *text, const char *word)
+{
+	const char *at = text;
+
+	for (; (at = strstr(at, word)); at++)
+		if ((at == text || !is_word(at[-1])) && !is_word(at[strlen(word)]))
+			return true;
+	return false;
+}
+
+/* The next line of argp's help that begins with an option, and its long name; NULL: none. */
+static const char *next_option(const char *help, char name[64])
+{
+	const char *at, *dashes;
+	size_t length = 0;
+
+	for (at = help; at; at = strchr(at, '\n')) {
+		at += strspn(at, "\n");
+		dashes = at + strspn(at, " ");
+		if (dashes[0] == '-' && dashes[1] != '-') /* -q, --quiet */
+			dashes += strspn(dashes + 2, ", ") + 2;
+		if (dashes == at || strncmp(dashes, "--", 2))
+			continue;
+		while (is_word(dashes[length]) && length < 63)
+			length++;
+		snprintf(name, 64, "%.*s", (int)length, dashes);
+		return dashes;
+	}
+	return NULL;
+}
+
+/* What every command has is in vfio-migrate(1). */
+static bool is_everywhere(const char *name)
+{
+	return !strcmp(name, "--help") || !strcmp(name, "--usage") || !strcmp(name, "--version");
+}
+
+static void compare_with_page(const char *command, const char *general)
+{
+	static char page[PAGE_MAX];
+	char args[64], name[64], *rest;
+	const char *at = run.output;
+	unsigned options = 0;
+
+	snprintf(args, sizeof(args), "help %s", command);
+	program_run(&run, args, WAIT_MS);
+	assert_int_equal(run.status, 0);
+	read_page(command, page);
+	rest = strstr(page, ".Sh DESCRIPTION");
+	assert_non_null(rest);
+	for (; (at = next_option(at, name)); at += strlen(name), options++)
+		if (!has_word(is_everywhere(name) ? general : rest, name + 1))
+			fail_msg("%s %s is not in its manual page", command, name);
+	assert_true(options >= 4); /* --quiet or another one, and those of every command */
+}
+
+/* Every command that vfio-migrate --help lists, with each option of its own. */
+static void help_and_manual_agree(void **state)
+{
+	static const char *const commands[] = {
+		"demo", "sim",	   "vm",   "migrate", "info",	"blockers", "check",
+		"save", "restore", "send", "recv",    "compat", "replay"};
+	static char general[PAGE_MAX];
+	unsigned listed = 0;
+
+	if (!getenv("MAN_PAGES"))
+		skip();
+	read_page("", general);
+	program_run(&run, "--help", WAIT_MS);
+	for (const char *at = run.output; (at = strstr(at, "\n  ")); at++)
+		listed += at[3] >= 'a' && at[3] <= 'z';
+	assert_int_equal(listed, ARRAY_SIZE(commands) + 1); /* and help */
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		assert_true(has_word(general, commands[i]));
+		compare_with_page(commands[i], general);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_wrong_value_is_one_line),
 		cmocka_unit_test(a_wrong_line_is_one_line),
 		cmocka_unit_test(help_and_version),
+		cmocka_unit_test(help_and_manual_agree),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

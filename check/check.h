@@ -45,6 +45,7 @@ enum check_needs {
 	NEEDS_REOPEN = 1 << 7,
 	NEEDS_PEER = 1 << 8,
 	NEEDS_REINIT = 1 << 9,  /* PRECOPY_INFOv2 */
+	NEEDS_REPORT = 1 << 10, /* of what was logged */
 };
 
 /* What it does to the device. */
@@ -68,6 +69,7 @@ struct check {
 	uint64_t caps;     /* enum vfm_mig_flags, of the device */
 	uint64_t seed;     /* of what is random */
 	bool logging;
+	bool reports;      /* the log can be read; a kernel may be built without that */
 	bool reinit;       /* it knows PRECOPY_INFOv2 */
 	bool writer;
 	unsigned patience_ms; /* with calls that should not sleep */
@@ -216,6 +218,9 @@ int check_save(struct port *port, struct stream *stream);
 /* From RUNNING: load and be in STOP; @step bytes at a time (0: many). What the refusal was and
  * where: @refused (may be NULL) is true if it is the stream that was not taken. */
 int check_load_stream(struct port *port, const struct stream *stream, size_t step, bool *refused);
+
+/* logging.c: can the log be read at all? */
+bool check_log_reports(struct check *check);
 
 /* load.c: what was read from PRE_COPY on can be loaded, or no more can be said. */
 enum check_verdict check_pre_copy_loads(struct check *check);

@@ -273,6 +273,19 @@ static enum check_verdict tails(struct check *check)
 		       : check_pass(check, "%u of %zu lengths refused", refused, ARRAY_SIZE(pages));
 }
 
+/* A kernel without IOVA bitmaps refuses all of them; any other error is the device's. */
+bool check_log_reports(struct check *check)
+{
+	uint64_t bitmap[1] = {0};
+	range some = {BASE, 64 * PAGE};
+	int ret = 0;
+
+	if (!begin(check))
+		ret = check->port->ops->log_report(check->port, &some, PAGE, bitmap);
+	port_log_stop(check->port);
+	return ret != -EOPNOTSUPP;
+}
+
 static const struct check_rule rules[] = {
 	{"log-start", "DMA logging that is offered starts, stops, and starts again.", CHECK_MUST,
 	 NEEDS_LOGGING, DOES_LOOK, starts},
@@ -296,11 +309,11 @@ static const struct check_rule rules[] = {
 	 CHECK_SHOULD, NEEDS_LOGGING, DOES_LOOK, after_refusal},
 	{"log-page-told",
 	 "The page size that comes back is a power of two, and reports with it are given.",
-	 CHECK_MUST, NEEDS_LOGGING, DOES_LOOK, page_told},
+	 CHECK_MUST, NEEDS_LOGGING | NEEDS_REPORT, DOES_LOOK, page_told},
 	{"log-sets", "A report sets bits of the caller's bitmap and clears none.", CHECK_MUST,
-	 NEEDS_LOGGING | NEEDS_FD, DOES_LOOK, only_sets},
+	 NEEDS_LOGGING | NEEDS_REPORT | NEEDS_FD, DOES_LOOK, only_sets},
 	{"log-tail", "A report sets no bit behind the last page that it is about.", CHECK_SHOULD,
-	 NEEDS_LOGGING, DOES_LOOK, tails},
+	 NEEDS_LOGGING | NEEDS_REPORT, DOES_LOOK, tails},
 };
 
 const struct check_family check_logging = {"logging", rules, ARRAY_SIZE(rules)};

@@ -92,6 +92,7 @@ static const char *missing(const struct check *check, unsigned needs)
 		{NEEDS_SIZE, check->port->can & PORT_SIZE, "MIG_DATA_SIZE"},
 		{NEEDS_REINIT, check->reinit, "PRECOPY_INFOv2"},
 		{NEEDS_LOGGING, check->logging, "DMA logging"},
+		{NEEDS_REPORT, check->reports, "reports of the log, which this kernel has not"},
 		{NEEDS_WRITER, check->writer, "a device whose DMA is known, a simulated one"},
 		{NEEDS_REOPEN, check->port->can & PORT_REOPEN, "an address to open it by again"},
 	};
@@ -124,6 +125,7 @@ static int look(struct check *check, char *why)
 	check->logging = port_probe(check->port, VFM_FEATURE_DMA_LOGGING_START | VFM_FEATURE_SET);
 	check->reinit = check->caps & VFM_MIG_PRE_COPY &&
 			port_probe(check->port, VFM_FEATURE_MIG_PRECOPY_INFOV2 | VFM_FEATURE_SET);
+	check->reports = check->logging && check_log_reports(check);
 	check->writer = has_writer(check->port);
 	check->port->latency = &check->latency[0][0];
 	check->patience_ms = check->patience_ms ? check->patience_ms : PATIENCE_MS;

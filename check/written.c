@@ -390,7 +390,7 @@ RULE(reset, 1)
 RULE(quiet_stop, 1)
 RULE(quiet_p2p, 1)
 
-#define LOGS (NEEDS_LOGGING | NEEDS_WRITER)
+#define LOGS (NEEDS_LOGGING | NEEDS_REPORT | NEEDS_WRITER)
 
 static const struct check_rule rules[] = {
 	{"log-truth", "Every page that the device wrote is in the log, whatever the page size.",

@@ -40,8 +40,8 @@ static const struct option_row rows[] = {
 static const struct options options = {
 	.args = "DEVICE FILE",
 	.doc = "Give a device the state that `save` wrote into FILE (- is stdin). A file that was "
-	       "cut, altered or saved from another kind of device is refused before the device is "
-	       "touched.\v" CLI_DEVICE_HELP
+	       "cut, altered or saved from a device of another kind, as far as `compat` can tell, "
+	       "is refused before the device is touched.\v" CLI_DEVICE_HELP
 	       " A pipe is read to its end first, into a temporary file (in TMPDIR, or /var/tmp). "
 	       "Exit status 1: it failed, and the message says what became of the device; 4: the "
 	       "same after an interrupt.",

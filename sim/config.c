@@ -56,7 +56,7 @@ void config_reset(struct sim *sim)
 	put(config, CFG_STATUS, 2, STATUS_CAPABILITIES);
 	put(config, CFG_CLASS, 4, (uint32_t)SIM_PCI_CLASS << 8 | SIM_VERSION);
 	put(config, CFG_SUBSYSTEM_VENDOR, 2, SIM_PCI_VENDOR);
-	put(config, CFG_SUBSYSTEM, 2, SIM_PCI_SUBSYSTEM);
+	put(config, CFG_SUBSYSTEM, 2, sim->who->subsystem);
 	put(config, CFG_CAPABILITIES, 1, SIM_MSIX_CAP);
 	put(config, SIM_MSIX_CAP, 1, CAP_ID_MSIX);
 	put(config, CFG_MSIX_CONTROL, 2, sim->opts.vectors - 1);

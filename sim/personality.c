@@ -26,6 +26,7 @@
 /* A device that keeps every rule and tells exact sizes. */
 static const struct sim_personality generic = {
 	.name = "generic",
+	.subsystem = SIM_PCI_SUBSYSTEM,
 	.about = "keeps every rule of the protocol, tells exact sizes",
 	.mig_flags = STOP_COPY | P2P | PRE_COPY,
 	.runs_in_p2p = true,
@@ -45,6 +46,7 @@ static const struct sim_personality generic = {
 
 static const struct sim_personality mlx5 = {
 	.name = "mlx5",
+	.subsystem = 0x0002,
 	.about = "saves when asked, tells too little, gives short reads",
 	.mig_flags = STOP_COPY | P2P | PRE_COPY,
 	.runs_in_p2p = true, /* 16: the initiator stops, then the responder */
@@ -73,6 +75,7 @@ static const struct sim_personality mlx5 = {
 
 static const struct sim_personality virtio = {
 	.name = "virtio",
+	.subsystem = 0x0003,
 	.about = "a save is the whole state, at most one a second",
 	.mig_flags = STOP_COPY | P2P | PRE_COPY,
 	.state_size = 1u << 20,
@@ -95,6 +98,7 @@ static const struct sim_personality virtio = {
 
 static const struct sim_personality hisi_acc = {
 	.name = "hisi_acc",
+	.subsystem = 0x0004,
 	.about = "tiny, pre-copy carries 40 bytes, no P2P, loads at the end",
 	.mig_flags = STOP_COPY | PRE_COPY,
 	.runs_in_p2p = true,
@@ -116,6 +120,7 @@ static const struct sim_personality hisi_acc = {
 
 static const struct sim_personality qat = {
 	.name = "qat",
+	.subsystem = 0x0005,
 	.about = "pre-copy carries set-up data alone, loads at the end",
 	.mig_flags = STOP_COPY | P2P | PRE_COPY,
 	.state_size = 256u << 10,
@@ -135,6 +140,7 @@ static const struct sim_personality qat = {
 
 static const struct sim_personality pds = {
 	.name = "pds",
+	.subsystem = 0x0006,
 	.about = "64 KiB, no pre-copy, logs pages of 64 KiB, strict reports",
 	.mig_flags = STOP_COPY | P2P,
 	.runs_in_p2p = true,
@@ -157,6 +163,7 @@ static const struct sim_personality pds = {
 
 static const struct sim_personality xe = {
 	.name = "xe",
+	.subsystem = 0x0007,
 	.about = "large, no pre-copy, some sizes are a negative errno",
 	.mig_flags = STOP_COPY | P2P,
 	.state_size = 128u << 20,
@@ -175,6 +182,7 @@ static const struct sim_personality xe = {
 
 static const struct sim_personality mtty = {
 	.name = "mtty",
+	.subsystem = 0x0008,
 	.about = "tiny, pre-copy carries a header alone, does no DMA",
 	.mig_flags = STOP_COPY | P2P | PRE_COPY,
 	.no_dma = true, /* its log says that nothing is ever dirty */

@@ -15,6 +15,7 @@
 struct sim_personality {
 	const char *name;       /* as --personality spells it; also in the stream */
 	const char *about;      /* one line for --help */
+	uint16_t subsystem;     /* PCI subsystem number; no other one has it, ever */
 	uint32_t mig_flags;     /* enum vfm_mig_flags, the default */
 	bool no_dma;            /* it writes to no memory but its own */
 	bool runs_in_p2p;       /* the internal memory goes on changing in the P2P states */

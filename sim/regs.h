@@ -44,7 +44,7 @@
  * it is for simulated devices alone. */
 #define SIM_PCI_VENDOR    0x5646
 #define SIM_PCI_DEVICE    0x4d31
-#define SIM_PCI_SUBSYSTEM 0x0001
+#define SIM_PCI_SUBSYSTEM 0x0001 /* of the generic one; each personality has its own */
 #define SIM_PCI_CLASS     0xff0000 /* fits no class */
 
 #define SIM_BAR_REGS       0

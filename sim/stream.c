@@ -14,7 +14,7 @@ void stream_make_header(const struct sim *sim, struct stream_header *header)
 		.size = put_le32(sim->who->header_size),
 		.vendor = put_le16(SIM_PCI_VENDOR),
 		.device = put_le16(SIM_PCI_DEVICE),
-		.subsystem = put_le16(SIM_PCI_SUBSYSTEM),
+		.subsystem = put_le16(sim->who->subsystem),
 		.vectors = put_le16((uint16_t)sim->opts.vectors),
 		.state_size = put_le64(sim->opts.state_size),
 		.page_size = put_le32(SIM_PAGE_SIZE),

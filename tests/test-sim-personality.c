@@ -326,6 +326,24 @@ static void test_support(void **state)
 	}
 }
 
+/* What a VMM compares before it moves anything; rows are never numbered anew. */
+static void test_identities_differ(void **state)
+{
+	const uint16_t numbers[] = {1, 2, 3, 4, 5, 6, 7, 8};
+	uint16_t id[2];
+	struct host h;
+	unsigned i;
+
+	assert_int_equal(ARRAY_SIZE(numbers), NAMES);
+	for (i = 0; i < NAMES; i++) {
+		start(&h, sim_personality_at(i)->name);
+		assert_int_equal(sim_region_read(h.sim, VFM_PCI_CONFIG_REGION, 0x2c, id, 4), 0);
+		assert_int_equal(id[0], SIM_PCI_VENDOR);
+		assert_int_equal(id[1], numbers[i]);
+		end(&h);
+	}
+}
+
 static void test_state_sizes(void **state)
 {
 	struct stream *s = stream_of("pds");
@@ -1666,6 +1684,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_support),
+		cmocka_unit_test(test_identities_differ),
 		cmocka_unit_test(test_state_sizes),
 		cmocka_unit_test(test_mtty_does_no_dma),
 		cmocka_unit_test(rule_1_empty_reads),

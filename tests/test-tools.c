@@ -440,6 +440,17 @@ static void compat_is_json_too(void **state)
 	sh(0, "test ! -e other");
 }
 
+static void personalities_are_told_apart(void **state)
+{
+	start_sim(0, "--personality=qat");
+	start_sim(1, "--personality=xe");
+	expect(1, "compat @/sim0 @/sim1");
+	assert_string_equal(run.output, "subsystem 5646:0005 at A, 5646:0007 at B\n");
+	expect(0, "save -q @/sim0 @/file");
+	expect(1, "restore @/sim1 @/file");
+	expect_said("the device is as it was");
+}
+
 static void what_was_said_has_to_arrive(void **state)
 {
 	start_sim(0, NULL);
@@ -700,6 +711,7 @@ int main(void)
 		TEST(a_whole_file_outlives_its_device),
 		TEST(other_things_are_refused),
 		TEST(compat_is_json_too),
+		TEST(personalities_are_told_apart),
 		TEST_RECV(devices_move_alone),
 		TEST_RECV(a_tiny_state_moves_too),
 		TEST_RECV(the_wrong_peer_is_sent_away),

@@ -120,7 +120,14 @@ struct check_choice {
 	const char *const *skip;
 	unsigned skip_count;
 	uint64_t stress_ns; /* go round and round for so long; 0: once */
+	uint64_t rule_ns;   /* a rule, or the look before the first, takes no longer; 0: it may */
+	/* One did: the thread that called check_run() may never come back. The results are complete,
+	 * with the rule as a failure; on a thread of its own, which may end the process. */
+	void (*stuck)(void *opaque);
+	void *stuck_opaque;
 };
+
+struct watchdog;
 
 struct check_run {
 	struct check check;
@@ -130,6 +137,9 @@ struct check_run {
 	unsigned verdicts[CHECK_VERDICTS];
 	unsigned musts_failed;
 	bool gone;          /* the device is lost: the rest was not run */
+	unsigned at;        /* the rule under way */
+	struct watchdog *watchdog; /* NULL: none */
+	uint64_t rule_ns;   /* its bound */
 };
 
 /*

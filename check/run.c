@@ -4,7 +4,7 @@
  * the rule before left a device that nobody can use again: the rest is not judged.
  *
  * A server that goes away while a rule is tried breaks that rule, whatever the rule says: no
- * request may cost the connection.
+ * request may cost the connection. One that hangs is noticed by a watchdog (watchdog.h).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "check/check.h"
+#include "check/watchdog.h"
 #include "fsm/fsm.h"
 #include "sim/regs.h"
 
@@ -132,6 +133,61 @@ static int look(struct check *check, char *why)
 	return 0;
 }
 
+/* ---- what came of it ---- */
+
+static bool is_bad(enum check_verdict verdict)
+{
+	return verdict == CHECK_FAIL || verdict == CHECK_UNJUDGED;
+}
+
+static void count(struct check_run *run)
+{
+	for (unsigned i = 0; i < run->count; i++) {
+		const struct check_result *r = &run->results[i];
+
+		run->verdicts[r->verdict]++;
+		run->musts_failed += r->rule->severity == CHECK_MUST && is_bad(r->verdict);
+	}
+}
+
+/* ---- what hangs ---- */
+
+/* What the watchdog needs. */
+struct hang {
+	struct check_run *run;
+	const struct check_choice *choice;
+	struct watchdog dog;
+};
+
+static void watch(struct check_run *run)
+{
+	if (run->watchdog)
+		watchdog_watch(run->watchdog, run->rule_ns);
+}
+
+static void rest(struct check_run *run)
+{
+	if (run->watchdog)
+		watchdog_rest(run->watchdog);
+}
+
+/* On the watchdog's thread. */
+static void bark(void *opaque)
+{
+	struct hang *hang = opaque;
+	struct check_run *run = hang->run;
+
+	for (unsigned i = run->at; i < run->count; i++) {
+		run->results[i].verdict = i == run->at ? CHECK_FAIL : CHECK_UNJUDGED;
+		snprintf(run->results[i].why, sizeof(run->results[i].why),
+			 i == run->at ? "it hangs: not done in %llu s" : "the device hangs",
+			 (unsigned long long)(run->rule_ns / NS_PER_SEC));
+	}
+	run->gone = true;
+	count(run);
+	hang->choice->stuck(hang->choice->stuck_opaque);
+}
+
 /* ---- one rule ---- */
 
 static enum check_verdict judge(struct check *check, const struct check_rule *rule)
@@ -157,7 +213,7 @@ static bool is_lost(struct port *port)
 	return port->client && vfm_vfio_user_lost(port->client, NULL, 0);
 }
 
-static void try_rule(struct check_run *run, struct check_result *result)
+static void try_and_recover(struct check_run *run, struct check_result *result)
 {
 	struct check *check = &run->check;
 	uint64_t start = clock_ns();
@@ -177,9 +233,16 @@ static void try_rule(struct check_run *run, struct check_result *result)
 	snprintf(result->why, sizeof(result->why), "%s", check->why);
 }
 
-static bool is_bad(enum check_verdict verdict)
+/* The results belong to the watchdog if it barks. */
+static void try_rule(struct check_run *run, unsigned at, struct check_result *result)
 {
-	return verdict == CHECK_FAIL || verdict == CHECK_UNJUDGED;
+	struct check_result got = *result;
+
+	run->at = at;
+	watch(run);
+	try_and_recover(run, &got);
+	rest(run);
+	*result = got;
 }
 
 /* ---- all of them ---- */
@@ -194,7 +257,7 @@ static void first_round(struct check_run *run, void (*tell)(void *, const struct
 			result->verdict = CHECK_UNJUDGED;
 			snprintf(result->why, sizeof(result->why), "the device is lost");
 		} else {
-			try_rule(run, result);
+			try_rule(run, i, result);
 		}
 		if (tell)
 			tell(opaque, result);
@@ -211,7 +274,7 @@ static void more_round(struct check_run *run, uint64_t end,
 
 		if (again.verdict == CHECK_NOT_APPLICABLE)
 			continue;
-		try_rule(run, &again);
+		try_rule(run, i, &again);
 		if (!is_bad(again.verdict) || is_bad(run->results[i].verdict))
 			continue;
 		run->results[i] = again;
@@ -221,23 +284,16 @@ static void more_round(struct check_run *run, uint64_t end,
 	run->rounds++;
 }
 
-static void count(struct check_run *run)
-{
-	for (unsigned i = 0; i < run->count; i++) {
-		const struct check_result *r = &run->results[i];
-
-		run->verdicts[r->verdict]++;
-		run->musts_failed += r->rule->severity == CHECK_MUST && is_bad(r->verdict);
-	}
-}
-
-int check_run(struct check_run *run, const struct check_choice *choice,
-	      void (*tell)(void *opaque, const struct check_result *result), void *opaque,
-	      char why[CHECK_WHY_MAX])
+static int run_all(struct check_run *run, const struct check_choice *choice,
+		   void (*tell)(void *opaque, const struct check_result *result), void *opaque,
+		   char why[CHECK_WHY_MAX])
 {
 	uint64_t end = clock_after(choice->stress_ns);
-	int ret = look(&run->check, why);
+	int ret;
 
+	watch(run);
+	ret = look(&run->check, why);
+	rest(run);
 	if (ret)
 		return ret;
 	choose(run, choice);
@@ -248,4 +304,24 @@ int check_run(struct check_run *run, const struct check_choice *choice,
 	}
 	count(run);
 	return 0;
+}
+
+int check_run(struct check_run *run, const struct check_choice *choice,
+	      void (*tell)(void *opaque, const struct check_result *result), void *opaque,
+	      char why[CHECK_WHY_MAX])
+{
+	struct hang hang = {.run = run, .choice = choice};
+	int ret;
+
+	if (!choice->rule_ns)
+		return run_all(run, choice, tell, opaque, why);
+	run->rule_ns = choice->rule_ns;
+	run->watchdog = &hang.dog;
+	ret = watchdog_start(&hang.dog, bark, &hang);
+	if (ret)
+		return refuse(why, ret, "no watchdog");
+	ret = run_all(run, choice, tell, opaque, why);
+	watchdog_stop(&hang.dog);
+	run->watchdog = NULL;
+	return ret;
 }

@@ -17,12 +17,14 @@
 #include "options.h"
 #include "report.h"
 
-#define COMMAND "check"
+#define COMMAND   "check"
+#define TIMEOUT_S 300u
 
 struct chosen {
 	bool list, yes, quiet, latency;
 	struct option_list only, skip;
 	uint32_t stress_s;
+	uint32_t timeout_s;
 	const char *seed;
 	const char *json, *junit;
 	const char *device[2];
@@ -37,6 +39,8 @@ static const struct option_row rows[] = {
 	{"skip", 's', OPTION_LIST, AT(skip), 0, 0, "RULE", "all but that; may be repeated", NULL},
 	{"stress", 0, OPTION_U32, AT(stress_s), 1, 86400, "SECONDS",
 	 "try them again and again for so long", NULL},
+	{"timeout", 0, OPTION_U32, AT(timeout_s), 1, 86400, "SECONDS",
+	 "a rule that takes longer hangs, and ends the check (300)", NULL},
 	{"seed", 0, OPTION_TEXT, AT(seed), 0, 0, "N", "of what is random (random; it is told)",
 	 NULL},
 	{"yes", 'y', OPTION_FLAG, AT(yes), 0, 0, NULL,
@@ -267,24 +271,11 @@ static FILE *text_out(const struct chosen *c)
 	return c->quiet ? NULL : taken ? stderr : stdout;
 }
 
-static int work_on(struct work *work)
+/* All that is told at the end: an exit status. */
+static int tell_all(const struct work *work)
 {
-	struct check_choice choice = {
-		.only = work->chosen.only.text, .only_count = work->chosen.only.count,
-		.skip = work->chosen.skip.text, .skip_count = work->chosen.skip.count,
-		.stress_ns = work->chosen.stress_s * NS_PER_SEC,
-	};
-	char why[CHECK_WHY_MAX];
 	int status = 0;
 
-	work->out = text_out(&work->chosen);
-	work->run.check.port = work->ports[0];
-	work->run.check.peer = work->ports[1];
-	if (work->out)
-		fprintf(work->out, "%s, seed %llu\n", work->chosen.device[0],
-			(unsigned long long)work->run.check.seed);
-	if (check_run(&work->run, &choice, tell, work->out, why))
-		return complain_of(COMMAND, CLI_EXIT_USAGE, "%s: %s", work->chosen.device[0], why);
 	if (work->out)
 		check_print_summary(work->out, &work->run);
 	if (work->out && work->chosen.latency)
@@ -296,6 +287,48 @@ static int work_on(struct work *work)
 	if (status)
 		return status;
 	return work->run.musts_failed ? CLI_EXIT_FAILED : CLI_EXIT_OK;
+}
+
+/* The device has a thread of ours, which cannot be had back: nothing is closed. */
+static void stuck(void *opaque)
+{
+	struct work *work = opaque;
+	const struct check_run *run = &work->run;
+	int status;
+
+	if (run->at >= run->count) {
+		status = complain_of(COMMAND, CLI_EXIT_USAGE, "%s: it hangs",
+				     work->chosen.device[0]);
+	} else {
+		tell(work->out, &run->results[run->at]);
+		status = tell_all(work);
+		complain_of(COMMAND, status, "%s: the device hangs, in the rule %s",
+			    work->chosen.device[0], run->results[run->at].rule->id);
+	}
+	fflush(NULL);
+	_exit(status == CLI_EXIT_OK ? CLI_EXIT_FAILED : status);
+}
+
+static int work_on(struct work *work)
+{
+	struct check_choice choice = {
+		.only = work->chosen.only.text, .only_count = work->chosen.only.count,
+		.skip = work->chosen.skip.text, .skip_count = work->chosen.skip.count,
+		.stress_ns = work->chosen.stress_s * NS_PER_SEC,
+		.rule_ns = (work->chosen.timeout_s ? work->chosen.timeout_s : TIMEOUT_S) * NS_PER_SEC,
+		.stuck = stuck, .stuck_opaque = work,
+	};
+	char why[CHECK_WHY_MAX];
+
+	work->out = text_out(&work->chosen);
+	work->run.check.port = work->ports[0];
+	work->run.check.peer = work->ports[1];
+	if (work->out)
+		fprintf(work->out, "%s, seed %llu\n", work->chosen.device[0],
+			(unsigned long long)work->run.check.seed);
+	if (check_run(&work->run, &choice, tell, work->out, why))
+		return complain_of(COMMAND, CLI_EXIT_USAGE, "%s: %s", work->chosen.device[0], why);
+	return tell_all(work);
 }
 
 int check_main(int argc, char **argv)

@@ -298,6 +298,22 @@ static void arcs_are_timed(void **state)
 	json_object_put(report);
 }
 
+/* What takes ten minutes hangs for who waits three seconds. */
+static void what_hangs_is_named(void **state)
+{
+	struct json_object *report;
+
+	start_sim(0, "--arc-latency=RUNNING_P2P:STOP=600000");
+	start_sim(1, "");
+	report = check("--only=save-again --only=reset --timeout=3");
+	assert_int_equal(run.status, 1);
+	assert_string_equal(verdict_of(report, "save-again"), "fail");
+	assert_string_equal(verdict_of(report, "reset-state"), "not-judged");
+	assert_non_null(strstr(run.output, "it hangs: not done in 3 s"));
+	assert_non_null(strstr(run.output, "the device hangs, in the rule save-again"));
+	json_object_put(report);
+}
+
 static void junit_is_written(void **state)
 {
 	char path[128], text[4096];
@@ -332,6 +348,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(rules_can_be_chosen, make_dir, stop_all),
 		cmocka_unit_test_setup_teardown(stress_goes_round, make_dir, stop_all),
 		cmocka_unit_test_setup_teardown(arcs_are_timed, make_dir, stop_all),
+		cmocka_unit_test_setup_teardown(what_hangs_is_named, make_dir, stop_all),
 		cmocka_unit_test_setup_teardown(junit_is_written, make_dir, stop_all),
 	};
 

@@ -365,7 +365,7 @@ unsigned scene_count_said(enum lab_end end, const char *text)
 	return count;
 }
 
-void scene_expect_arrival(void)
+struct json_object *scene_expect_arrival(void)
 {
 	scene_migrate(scene.address, 0);
 	scene_expect_end("completed");
@@ -375,6 +375,7 @@ void scene_expect_arrival(void)
 	if (!verify_held(&verify))
 		verify_print(&verify, stderr);
 	want(verify_held(&verify), "the guest did not arrive as it left");
+	return report;
 }
 
 static void await_back(const char *address)

@@ -74,8 +74,9 @@ void scene_expect_said(enum lab_end end, const char *text);
 /* How often that VM's log has @text, now. */
 unsigned scene_count_said(enum lab_end end, const char *text);
 
-/* Move to the destination that waits, and compare both VMs after it. */
-void scene_expect_arrival(void);
+/* Move to the destination that waits, and compare both VMs after it. The report, valid until the next
+ * one. */
+struct json_object *scene_expect_arrival(void);
 
 /* The VM goes back to where it came from, which was told to wait for it. */
 void scene_come_back(void);

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -143,6 +144,30 @@ static void test_moves_there_and_back(void **state)
 	expect_states(LAB_DESTINATION, kind_of(state), "STOP");
 }
 
+/* The number that the report has of the first device. */
+static uint64_t of_device(struct json_object *report, const char *member)
+{
+	struct json_object *devices = field_find(report, "devices");
+
+	return field_u64(json_object_array_get_idx(devices, 0), member, 0);
+}
+
+/* The device's initial bytes begin anew at its second query: the destination has to ack again. A kernel
+ * without REINIT carries them as dirty bytes. */
+static void test_initial_bytes_that_begin_anew(void **state)
+{
+	const char *kernel = getenv("MACHINE_KERNEL");
+	bool has_reinit = kernel && !strcmp(kernel, "new");
+	struct json_object *report;
+
+	make_devices(kind_of(state));
+	mdev_set(uuid[LAB_SOURCE][0], DRIVER "/reinit", "info=2");
+	start(kind_of(state));
+	report = scene_expect_arrival();
+	assert_int_equal(of_device(report, "reinits"), has_reinit);
+	assert_int_equal(of_device(report, "acks"), 1 + has_reinit);
+}
+
 /* The last device of four does not get to STOP_COPY: the VM stays, all devices run again. */
 static void test_an_arc_that_fails_on_the_source(void **state)
 {
@@ -231,6 +256,7 @@ int main(int argc, char **argv)
 		CASE(test_moves, mixed),
 		CASE(test_moves, alone),
 		CASE(test_moves_there_and_back, four_group),
+		CASE(test_initial_bytes_that_begin_anew, four_group),
 		CASE(test_an_arc_that_fails_on_the_source, four_group),
 		CASE(test_a_state_that_is_refused, four_group),
 		CASE(test_killed_destination, four_group),

@@ -52,11 +52,39 @@ static int reset(struct vfm_device *dev)
 	return 0;
 }
 
+static ssize_t await_cancel(struct double_device *d)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 20;
+	sem_post(&d->reading);
+	while (sem_timedwait(&d->cancelled, &until))
+		if (errno != EINTR) {
+			d->gave_up = true;
+			break;
+		}
+	return -ECANCELED;
+}
+
+/* On the thread that halts the workers. */
+static void cancel(struct vfm_device *dev)
+{
+	struct double_device *d = of(dev);
+
+	if (d->deaf)
+		d->deaf--;
+	else
+		sem_post(&d->cancelled);
+}
+
 static ssize_t read_state(struct vfm_device *dev, void *buf, size_t len)
 {
 	struct double_device *d = of(dev);
 	size_t n = MIN(len, d->size - d->read_at);
 
+	if (d->hold_reads)
+		return await_cancel(d);
 	if (d->read_errno)
 		return -d->read_errno;
 	n = MIN(n, (size_t)1000); /* short reads are normal */
@@ -138,6 +166,7 @@ static const struct device_ops device_ops = {
 	.log_start = log_start,
 	.log_stop = log_stop,
 	.log_report = log_report,
+	.cancel = cancel,
 };
 
 int double_device_new(const char *name, size_t size, uint32_t mig_flags, unsigned seed,
@@ -154,6 +183,8 @@ int double_device_new(const char *name, size_t size, uint32_t mig_flags, unsigne
 		d->state[i] = (uint8_t)((i * 31 + seed) >> 3);
 	d->dev.info.mig_flags = mig_flags;
 	d->initial_bytes = UINT64_MAX;
+	sem_init(&d->reading, 0, 0);
+	sem_init(&d->cancelled, 0, 0);
 	d->dev.info.has_dma_logging = 1;
 	d->dev.info.pci_vendor = 0x1234;
 	*dev = d;
@@ -162,6 +193,8 @@ int double_device_new(const char *name, size_t size, uint32_t mig_flags, unsigne
 
 void double_device_free(struct double_device *d)
 {
+	sem_destroy(&d->reading);
+	sem_destroy(&d->cancelled);
 	free(d->state);
 	free(d->loaded);
 	free(d);

@@ -33,6 +33,11 @@ struct double_device {
 	uint64_t log_page_size; /* what log_start takes; 0: what is asked for */
 	int read_errno;         /* read fails so */
 	sem_t *hold_writes; /* write waits for it */
+	/* read waits for a cancel, and does not hear the first ones, so many. */
+	bool hold_reads;
+	unsigned deaf;
+	sem_t reading, cancelled; /* one has begun; one was heard */
+	bool gave_up;             /* none was for long */
 	long answer_ns;     /* that it takes to say in which state it is */
 	size_t loaded_total;
 };

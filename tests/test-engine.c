@@ -319,6 +319,24 @@ static void can_be_cancelled_until_commit(void **unused)
 	}
 }
 
+/* As where a call begins between two looks: the interrupt comes too early for it. */
+static void a_call_that_missed_its_interrupt_gets_another(void **unused)
+{
+	struct rig rig;
+
+	(void)unused;
+	rig_up(&rig, 2);
+	rig.devices[0][1]->hold_reads = true;
+	rig.devices[0][1]->deaf = 2;
+	assert_int_equal(rig_start(&rig), 0);
+	sem_wait(&rig.devices[0][1]->reading);
+	assert_int_equal(vfm_source_cancel(rig.source), 0);
+	assert_int_equal(rig_finish(&rig), -ECANCELED);
+	assert_false(rig.devices[0][1]->gave_up);
+	assert_stayed(&rig);
+	rig_down(&rig);
+}
+
 static void fails_with_the_guest_running(void **unused)
 {
 	(void)unused;
@@ -425,6 +443,7 @@ int main(void)
 		cmocka_unit_test(names_the_arc_that_failed),
 		cmocka_unit_test(hears_why_the_destination_refuses),
 		cmocka_unit_test(can_be_cancelled_until_commit),
+		cmocka_unit_test(a_call_that_missed_its_interrupt_gets_another),
 		cmocka_unit_test(fails_with_the_guest_running),
 		cmocka_unit_test(counts_everything_dirty_after_a_failed_report),
 		cmocka_unit_test(refuses_another_vm_with_every_reason),

@@ -17,6 +17,7 @@ enum {
 	IDLE_MAX_NS = 64 * 1000 * 1000,
 	STEP_TRIES = 5,
 	STEP_PAUSE_NS = 1000 * 1000,
+	HALT_AGAIN_NS = 20 * 1000 * 1000, /* for a call that began after it was interrupted */
 };
 
 void worker_wake(struct worker *w)
@@ -226,9 +227,12 @@ static void worker_run(void *arg)
 		worker_job *job;
 
 		pthread_mutex_lock(&s->lock);
+		w->moving = false;
+		session_tell(s, SESSION_WATCH_IDLE);
 		while (!w->job && !w->quit && !(b = next_block(w)))
 			wait_for_work(w);
 		job = w->job;
+		w->moving = b;
 		pthread_mutex_unlock(&s->lock);
 		if (b && s->side == SESSION_SOURCE)
 			save_step(w, b);
@@ -446,27 +450,35 @@ void workers_set_window(struct session *s, uint64_t window)
 static bool workers_idle(struct session *s, void *arg UNUSED)
 {
 	for (unsigned i = 0; i < s->device_count; i++)
-		if (s->workers[i]->in_device) {
+		if (s->workers[i]->in_device || s->workers[i]->moving) {
 			s->watch |= SESSION_WATCH_IDLE;
 			return false;
 		}
 	return !s->jobs;
 }
 
-void workers_halt(struct session *s)
+static void interrupt_calls(struct session *s)
 {
 	bool busy[VFM_DEVICES_MAX];
 
 	pthread_mutex_lock(&s->lock);
-	for (unsigned i = 0; i < s->device_count; i++) {
-		s->workers[i]->pumping = false;
+	for (unsigned i = 0; i < s->device_count; i++)
 		busy[i] = s->workers[i]->in_device;
-	}
 	pthread_mutex_unlock(&s->lock);
 	for (unsigned i = 0; i < s->device_count; i++)
 		if (busy[i] && s->workers[i]->device->ops->cancel)
 			s->workers[i]->device->ops->cancel(s->workers[i]->device);
-	session_wait(s, workers_idle, NULL, UINT64_MAX, SESSION_WAIT_UNDO | SESSION_WAIT_NO_LINK);
+}
+
+/* A job makes more than one call, and a call may just be about to begin: no single interrupt is sure
+ * to meet it. */
+void workers_halt(struct session *s)
+{
+	workers_pause(s);
+	do
+		interrupt_calls(s);
+	while (session_wait(s, workers_idle, NULL, clock_after(HALT_AGAIN_NS),
+			    SESSION_WAIT_UNDO | SESSION_WAIT_NO_LINK) == -ETIMEDOUT);
 }
 
 /* ---- jobs ---- */

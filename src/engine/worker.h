@@ -50,7 +50,7 @@ struct worker {
 	bool quit;
 	bool pumping;              /* move data between jobs */
 	bool in_device;            /* a call into the device is under way */
-	bool halted;               /* no more data calls until the next job */
+	bool moving;               /* a block is under way, inside such a call or about to be */
 	struct queue free, filled;
 	bool finished;             /* source: the last block is filled; destination: it is written */
 	bool last_sent;

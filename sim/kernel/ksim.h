@@ -79,6 +79,7 @@ struct ksim {
 	bool ticking; /* and does: timer or work are under way */
 	struct eventfd_ctx *irq[SIM_MSIX_VECTORS_MAX];
 	u64 log_bits[512]; /* of one piece of a report */
+	u64 log_page;      /* bytes of a page of the log that was started last */
 	struct ksim_counters count;
 
 	bool closing; /* delays end now */

@@ -11,8 +11,8 @@
 
 #include "sim/kernel/ksim.h"
 
-/* Bytes of addresses in one piece. */
-#define PIECE_BYTES (sizeof_field(struct ksim, log_bits) * BITS_PER_BYTE * SIM_PAGE_SIZE)
+/* Pages of one piece. */
+#define PIECE_PAGES (sizeof_field(struct ksim, log_bits) * BITS_PER_BYTE)
 
 static void list_ranges(struct rb_root_cached *root, struct vfm_feature_logging_range *out, u32 max)
 {
@@ -39,6 +39,8 @@ static int start(struct vfio_device *vdev, struct rb_root_cached *ranges, u32 co
 	list_ranges(ranges, list, count);
 	ksim_lock_core(k);
 	ret = sim_log_start(k->sim, page_size, list, count);
+	if (!ret)
+		k->log_page = *page_size;
 	ksim_unlock_core(k);
 	kfree(list);
 	return ret;
@@ -55,39 +57,48 @@ static int stop(struct vfio_device *vdev)
 	return ret;
 }
 
-static void pass_on(struct ksim *k, u64 iova, u64 pages, struct iova_bitmap *dirty)
+static void pass_on(struct ksim *k, u64 iova, u64 page, u64 pages, struct iova_bitmap *dirty)
 {
 	unsigned long *bits = (unsigned long *)k->log_bits;
 	unsigned int from, to;
 
 	for_each_set_bitrange(from, to, bits, pages)
-		iova_bitmap_set(dirty, iova + (u64)from * SIM_PAGE_SIZE,
-				(size_t)(to - from) * SIM_PAGE_SIZE);
+		iova_bitmap_set(dirty, iova + from * page, (to - from) * page);
 }
 
-/* It has pages of SIM_PAGE_SIZE bytes; the user's may be larger. */
-static int report_piece(struct ksim *k, u64 iova, u64 length, struct iova_bitmap *dirty)
+static int report_piece(struct ksim *k, u64 iova, u64 length, u64 page, struct iova_bitmap *dirty)
 {
 	int ret;
 
 	ksim_lock_core(k);
 	memset(k->log_bits, 0, sizeof(k->log_bits));
-	ret = sim_log_report(k->sim, iova, length, SIM_PAGE_SIZE, k->log_bits);
+	ret = sim_log_report(k->sim, iova, length, page, k->log_bits);
 	if (!ret)
-		pass_on(k, iova, length / SIM_PAGE_SIZE, dirty);
+		pass_on(k, iova, page, length / page, dirty);
 	ksim_unlock_core(k);
 	return ret;
+}
+
+/* The device's pages, or smaller ones where the report does not consist of these; the user's may be
+ * of any size. Of a range that does not consist of pages at all the device says so itself. */
+static u64 choose_page(struct ksim *k, u64 iova, u64 length)
+{
+	u64 fits = iova | length;
+
+	return clamp(fits & -fits, (u64)SIM_PAGE_SIZE, max(READ_ONCE(k->log_page),
+							   (u64)SIM_PAGE_SIZE));
 }
 
 static int report(struct vfio_device *vdev, unsigned long iova, unsigned long length,
 		  struct iova_bitmap *dirty)
 {
-	unsigned long done, part;
+	struct ksim *k = to_ksim(vdev);
+	u64 page = choose_page(k, iova, length), done, part;
 	int ret = 0;
 
 	for (done = 0; done < length && !ret; done += part) {
-		part = min_t(unsigned long, length - done, PIECE_BYTES);
-		ret = report_piece(to_ksim(vdev), iova + done, part, dirty);
+		part = min(length - done, PIECE_PAGES * page);
+		ret = report_piece(k, iova + done, part, page, dirty);
 		cond_resched();
 	}
 	return ret;

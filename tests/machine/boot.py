@@ -32,7 +32,7 @@ import sys
 import time
 
 LIBC = ctypes.CDLL(None)
-START = 180
+START = 300
 SLACK = 60
 MARK = 'machine: '
 # Bytes. What is more is dropped: of a line nothing, it becomes several; of a test's output the

@@ -111,6 +111,8 @@ struct check_result {
 	enum check_verdict verdict;
 	char why[CHECK_WHY_MAX]; /* "" if there is nothing to tell */
 	uint64_t ns;
+	unsigned round;          /* in which it came to that, from 1; 0: it was not tried */
+	uint64_t seed;           /* with which this can be seen again */
 };
 
 /* Rules or families by name; an empty @only is all. */
@@ -134,6 +136,8 @@ struct check_run {
 	struct check_result results[CHECK_RULES_MAX];
 	unsigned count;
 	unsigned rounds;
+	uint64_t seed;      /* of the first */
+	uint64_t ns;        /* that all took */
 	unsigned verdicts[CHECK_VERDICTS];
 	unsigned musts_failed;
 	bool gone;          /* the device is lost: the rest was not run */
@@ -145,7 +149,8 @@ struct check_run {
 /*
  * Try the chosen rules. With stress a rule's result is the first that was no pass. @tell (may be
  * NULL) hears of each result of the first round, and of those that got worse. -errno: the device
- * could not be brought to RUNNING at the start, or does not migrate; one line is in @why.
+ * could not be brought to RUNNING at the start, or does not migrate; -ENOENT: no rule is left of the
+ * choice. One line is in @why.
  */
 int check_run(struct check_run *run, const struct check_choice *choice,
 	      void (*tell)(void *opaque, const struct check_result *result), void *opaque,
@@ -157,6 +162,7 @@ void check_print_result(FILE *out, const struct check_result *result);
 void check_print_summary(FILE *out, const struct check_run *run);
 void check_print_list(FILE *out);
 /* The caller's, to be put back; NULL: no memory. */
+struct json_object *check_list_json(void);
 struct json_object *check_to_json(const struct check_run *run, const char *device);
 /* 0 or -errno. */
 int check_write_junit(FILE *out, const struct check_run *run, const char *device);

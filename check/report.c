@@ -2,6 +2,7 @@
 /* What came of the rules: for people, for programs, for CI systems. */
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "check/check.h"
@@ -21,6 +22,9 @@ void check_print_result(FILE *out, const struct check_result *result)
 		rule->id, *result->why ? result->why : "");
 	if (result->verdict == CHECK_FAIL)
 		fprintf(out, "         rule: %s\n", rule->says);
+	if (result->round > 1)
+		fprintf(out, "         in round %u: --seed=%" PRIu64 "\n", result->round,
+			result->seed);
 	fflush(out);
 }
 
@@ -59,17 +63,40 @@ static void add_number(struct json_object *o, const char *key, uint64_t number)
 	json_object_object_add(o, key, json_object_new_uint64(number));
 }
 
-static struct json_object *result_json(const struct check_result *result)
+static struct json_object *rule_json(const struct check_rule *rule,
+				     const struct check_family *family)
 {
 	struct json_object *o = json_object_new_object();
 
-	add_text(o, "rule", result->rule->id);
-	add_text(o, "family", result->family->name);
-	add_text(o, "severity", severities[result->rule->severity]);
-	add_text(o, "says", result->rule->says);
+	add_text(o, "rule", rule->id);
+	add_text(o, "family", family->name);
+	add_text(o, "severity", severities[rule->severity]);
+	add_text(o, "does", does[rule->does]);
+	add_text(o, "says", rule->says);
+	return o;
+}
+
+struct json_object *check_list_json(void)
+{
+	struct json_object *o = json_object_new_object(), *list = json_object_new_array();
+	const struct check_family *family;
+	const struct check_rule *rule;
+
+	for (unsigned i = 0; (rule = check_rule_at(i, &family)); i++)
+		json_object_array_add(list, rule_json(rule, family));
+	json_object_object_add(o, "rules", list);
+	return o;
+}
+
+static struct json_object *result_json(const struct check_result *result)
+{
+	struct json_object *o = rule_json(result->rule, result->family);
+
 	add_text(o, "verdict", verdicts[result->verdict]);
 	add_text(o, "detail", result->why);
 	add_number(o, "ns", result->ns);
+	add_number(o, "round", result->round);
+	add_number(o, "seed", result->seed);
 	return o;
 }
 
@@ -79,8 +106,9 @@ struct json_object *check_to_json(const struct check_run *run, const char *devic
 
 	add_text(o, "device", device);
 	add_text(o, "backend", run->check.port->ops->backend);
-	add_number(o, "seed", run->check.seed);
+	add_number(o, "seed", run->seed);
 	add_number(o, "rounds", run->rounds);
+	add_number(o, "ns", run->ns);
 	for (unsigned i = 0; i < CHECK_VERDICTS; i++)
 		add_number(o, verdicts[i], run->verdicts[i]);
 	add_number(o, "musts_failed", run->musts_failed);
@@ -137,14 +165,50 @@ static const char *element_of(const struct check_result *result)
 	return result->verdict == CHECK_FAIL ? "failure" : "error";
 }
 
-static unsigned count_elements(const struct check_run *run, enum check_verdict verdict)
+static unsigned count_elements(const struct check_run *run, const char *element)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < run->count; i++)
-		n += run->results[i].verdict == verdict &&
-		     run->results[i].rule->severity == CHECK_MUST;
+	for (unsigned i = 0; i < run->count; i++) {
+		const char *other = element_of(&run->results[i]);
+
+		n += other && !strcmp(other, element);
+	}
 	return n;
+}
+
+static void put_time(FILE *out, uint64_t ns)
+{
+	fprintf(out, " time=\"%" PRIu64 ".%03" PRIu64 "\"", ns / NS_PER_SEC,
+		ns % NS_PER_SEC / NS_PER_MSEC);
+}
+
+static void put_property(FILE *out, const char *name, uint64_t value)
+{
+	fprintf(out, "    <property name=\"%s\" value=\"%" PRIu64 "\"/>\n", name, value);
+}
+
+/* With what it can be repeated, and what arcs took, in nanoseconds. */
+static void put_properties(FILE *out, const struct check_run *run)
+{
+	struct latency_summary l;
+	char name[80];
+
+	fprintf(out, "   <properties>\n");
+	put_property(out, "seed", run->seed);
+	put_property(out, "rounds", run->rounds);
+	for (int from = 0; from < VFM_STATE_COUNT; from++)
+		for (int to = 0; to < VFM_STATE_COUNT; to++) {
+			if (!latency_of(&run->check, from, to, &l))
+				continue;
+			snprintf(name, sizeof(name), "%s-%s-p50-ns", vfm_state_name(from),
+				 vfm_state_name(to));
+			put_property(out, name, l.p50_ns);
+			snprintf(name, sizeof(name), "%s-%s-p95-ns", vfm_state_name(from),
+				 vfm_state_name(to));
+			put_property(out, name, l.p95_ns);
+		}
+	fprintf(out, "   </properties>\n");
 }
 
 static void put_case(FILE *out, const struct check_result *result)
@@ -154,8 +218,8 @@ static void put_case(FILE *out, const struct check_result *result)
 	fprintf(out, "   <testcase");
 	put_attribute(out, "classname", result->family->name);
 	put_attribute(out, "name", result->rule->id);
-	fprintf(out, " time=\"%" PRIu64 ".%03" PRIu64 "\"%s>\n", result->ns / NS_PER_SEC,
-		result->ns % NS_PER_SEC / NS_PER_MSEC, element ? "" : "/");
+	put_time(out, result->ns);
+	fprintf(out, "%s>\n", element ? "" : "/");
 	if (!element)
 		return;
 	put_outcome(out, element, result);
@@ -166,8 +230,12 @@ int check_write_junit(FILE *out, const struct check_run *run, const char *device
 {
 	fprintf(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite");
 	put_attribute(out, "name", device);
-	fprintf(out, " tests=\"%u\" failures=\"%u\" errors=\"%u\">\n", run->count,
-		count_elements(run, CHECK_FAIL), count_elements(run, CHECK_UNJUDGED));
+	fprintf(out, " tests=\"%u\" failures=\"%u\" errors=\"%u\" skipped=\"%u\"", run->count,
+		count_elements(run, "failure"), count_elements(run, "error"),
+		count_elements(run, "skipped"));
+	put_time(out, run->ns);
+	fprintf(out, ">\n");
+	put_properties(out, run);
 	for (unsigned i = 0; i < run->count; i++)
 		put_case(out, &run->results[i]);
 	fprintf(out, "  </testsuite>\n</testsuites>\n");

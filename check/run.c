@@ -219,6 +219,7 @@ static void try_and_recover(struct check_run *run, struct check_result *result)
 	uint64_t start = clock_ns();
 
 	*check->why = '\0';
+	result->seed = check->seed;
 	result->verdict = judge(check, result->rule);
 	if (is_lost(check->port) || (check->peer && is_lost(check->peer)))
 		result->verdict = check_fail(check, "the server went away, or answered nonsense");
@@ -258,6 +259,7 @@ static void first_round(struct check_run *run, void (*tell)(void *, const struct
 			snprintf(result->why, sizeof(result->why), "the device is lost");
 		} else {
 			try_rule(run, i, result);
+			result->round = 1;
 		}
 		if (tell)
 			tell(opaque, result);
@@ -275,6 +277,7 @@ static void more_round(struct check_run *run, uint64_t end,
 		if (again.verdict == CHECK_NOT_APPLICABLE)
 			continue;
 		try_rule(run, i, &again);
+		again.round = run->rounds + 1;
 		if (!is_bad(again.verdict) || is_bad(run->results[i].verdict))
 			continue;
 		run->results[i] = again;
@@ -288,7 +291,7 @@ static int run_all(struct check_run *run, const struct check_choice *choice,
 		   void (*tell)(void *opaque, const struct check_result *result), void *opaque,
 		   char why[CHECK_WHY_MAX])
 {
-	uint64_t end = clock_after(choice->stress_ns);
+	uint64_t start = clock_ns(), end = clock_after(choice->stress_ns);
 	int ret;
 
 	watch(run);
@@ -297,11 +300,17 @@ static int run_all(struct check_run *run, const struct check_choice *choice,
 	if (ret)
 		return ret;
 	choose(run, choice);
+	if (!run->count) {
+		snprintf(why, CHECK_WHY_MAX, "no rule is left of --only and --skip");
+		return -ENOENT;
+	}
+	run->seed = run->check.seed;
 	first_round(run, tell, opaque);
 	while (choice->stress_ns && clock_ns() < end && !run->gone && run->count) {
 		run->check.seed++;
 		more_round(run, end, tell, opaque);
 	}
+	run->ns = clock_ns() - start;
 	count(run);
 	return 0;
 }

@@ -33,7 +33,7 @@ struct chosen {
 #define AT(member) offsetof(struct chosen, member)
 
 static const struct option_row rows[] = {
-	{"list", 'l', OPTION_FLAG, AT(list), 0, 0, NULL, "list the rules, and do nothing", NULL},
+	{"list", 'l', OPTION_FLAG, AT(list), 0, 0, NULL, "list the rules, with --json as JSON, and do nothing", NULL},
 	{"only", 'o', OPTION_LIST, AT(only), 0, 0, "RULE",
 	 "a rule, or a family of them, and no others; may be repeated", NULL},
 	{"skip", 's', OPTION_LIST, AT(skip), 0, 0, "RULE", "all but that; may be repeated", NULL},
@@ -240,14 +240,13 @@ static void tell(void *opaque, const struct check_result *result)
 		check_print_result(opaque, result);
 }
 
-static int write_json(const struct work *work)
+/* @o is put back. */
+static int write_json(const char *path, struct json_object *o)
 {
-	struct json_object *o = check_to_json(&work->run, work->chosen.device[0]);
-	int ret = o ? report_write(work->chosen.json, o) : -ENOMEM;
+	int ret = o ? report_write(path, o) : -ENOMEM;
 
 	json_object_put(o);
-	return ret ? complain_of(COMMAND, CLI_EXIT_USAGE, "writing %s: %s", work->chosen.json,
-				 strerror(-ret))
+	return ret ? complain_of(COMMAND, CLI_EXIT_USAGE, "writing %s: %s", path, strerror(-ret))
 		   : 0;
 }
 
@@ -281,7 +280,8 @@ static int tell_all(const struct work *work)
 	if (work->out && work->chosen.latency)
 		check_print_latency(work->out, &work->run.check);
 	if (work->chosen.json)
-		status = write_json(work);
+		status = write_json(work->chosen.json,
+				    check_to_json(&work->run, work->chosen.device[0]));
 	if (!status && work->chosen.junit)
 		status = write_junit(work);
 	if (status)
@@ -331,6 +331,15 @@ static int work_on(struct work *work)
 	return tell_all(work);
 }
 
+static int list(const struct chosen *c)
+{
+	FILE *out = text_out(c);
+
+	if (out && out != stderr)
+		check_print_list(out);
+	return c->json ? write_json(c->json, check_list_json()) : CLI_EXIT_OK;
+}
+
 int check_main(int argc, char **argv)
 {
 	struct work *work = calloc(1, sizeof(*work));
@@ -342,12 +351,12 @@ int check_main(int argc, char **argv)
 		free(work);
 		return status;
 	}
-	if (work->chosen.list) {
-		check_print_list(stdout);
-		free(work);
-		return CLI_EXIT_OK;
-	}
 	status = check_options(work);
+	if (!status && work->chosen.list) {
+		status = list(&work->chosen);
+		free(work);
+		return status;
+	}
 	if (!status)
 		status = open_all(work);
 	if (!status)

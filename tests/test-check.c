@@ -272,17 +272,54 @@ static void stress_goes_round(void **state)
 	start_sim(1, "");
 	report = check("--only=feature-both --stress=1");
 	assert_true(field_u64(report, "rounds", 0) > 1);
+	assert_int_equal(field_u64(report, "seed", 0), 1);
 	json_object_put(report);
+}
+
+/* A device that fails the second time. */
+static void what_breaks_late_is_told_with_its_seed(void **state)
+{
+	struct json_object *report, *rule;
+
+	start_sim(0, "--fail-arc=STOP:RESUMING=EIO@2");
+	start_sim(1, "");
+	report = check("--only=session-read-loading --stress=1");
+	rule = json_object_array_get_idx(field_find(report, "rules"), 0);
+	assert_string_equal(field_text(rule, "verdict", ""), "not-judged");
+	assert_int_equal(field_u64(rule, "round", 0), 2);
+	assert_int_equal(field_u64(rule, "seed", 0), 2);
+	assert_non_null(strstr(run.output, "in round 2: --seed=2"));
+	json_object_put(report);
+}
+
+static void rules_are_listed(void **state)
+{
+	struct json_object *list;
+	const struct check_family *family;
+	char path[128];
+	size_t count = 0;
+
+	expect(0, "check --list --json=%s/list");
+	assert_non_null(strstr(run.output, "state-allowed"));
+	snprintf(path, sizeof(path), "%s/list", dir);
+	list = json_object_from_file(path);
+	while (check_rule_at((unsigned)count, &family))
+		count++;
+	assert_int_equal(json_object_array_length(field_find(list, "rules")), count);
+	json_object_put(list);
+	start_sim(0, "");
+	expect(2, "check --yes --only=hostile --skip=hostile %s/sim0");
+	assert_non_null(strstr(run.output, "no rule is left"));
 }
 
 static void arcs_are_timed(void **state)
 {
 	struct json_object *report, *arcs, *o;
-	bool slow = false;
+	bool slow = false, loaded = false;
 
 	start_sim(0, "--arc-latency=RUNNING_P2P:STOP=20");
 	start_sim(1, "");
-	report = check("--only=state-allowed --latency");
+	report = check("--only=state-allowed --only=state-downtime --latency");
 	arcs = field_find(report, "arcs");
 	assert_true(json_object_array_length(arcs) >= 12);
 	for (size_t i = 0; i < json_object_array_length(arcs); i++) {
@@ -292,8 +329,11 @@ static void arcs_are_timed(void **state)
 		if (!strcmp(field_text(o, "from", ""), "RUNNING_P2P") &&
 		    !strcmp(field_text(o, "to", ""), "STOP"))
 			slow = field_u64(o, "p50_ns", 0) >= 20 * NS_PER_MSEC;
+		loaded |= !strcmp(field_text(o, "from", ""), "RESUMING") &&
+			  !strcmp(field_text(o, "to", ""), "STOP");
 	}
 	assert_true(slow);
+	assert_true(loaded);
 	assert_non_null(strstr(run.output, "p95 ms"));
 	json_object_put(report);
 }
@@ -329,7 +369,9 @@ static void junit_is_written(void **state)
 	len = fread(text, 1, sizeof(text) - 1, in);
 	text[len] = '\0';
 	fclose(in);
-	assert_non_null(strstr(text, "tests=\"8\" failures=\"1\" errors=\"0\""));
+	assert_non_null(strstr(text, "tests=\"8\" failures=\"1\" errors=\"0\" skipped=\""));
+	assert_non_null(strstr(text, "<property name=\"seed\""));
+	assert_non_null(strstr(text, "RUNNING-RUNNING_P2P-p50-ns"));
 	assert_non_null(strstr(text, "classname=\"states\" name=\"state-range\""));
 	assert_non_null(strstr(text, "RUNNING -&gt; state 9 was taken"));
 	assert_non_null(strstr(text, "</testsuites>"));
@@ -347,6 +389,9 @@ int main(void)
 						stop_all),
 		cmocka_unit_test_setup_teardown(rules_can_be_chosen, make_dir, stop_all),
 		cmocka_unit_test_setup_teardown(stress_goes_round, make_dir, stop_all),
+		cmocka_unit_test_setup_teardown(what_breaks_late_is_told_with_its_seed, make_dir,
+						stop_all),
+		cmocka_unit_test_setup_teardown(rules_are_listed, make_dir, stop_all),
 		cmocka_unit_test_setup_teardown(arcs_are_timed, make_dir, stop_all),
 		cmocka_unit_test_setup_teardown(what_hangs_is_named, make_dir, stop_all),
 		cmocka_unit_test_setup_teardown(junit_is_written, make_dir, stop_all),

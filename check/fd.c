@@ -96,7 +96,7 @@ static enum check_verdict info_room(struct check *check)
 	struct {
 		struct vfm_precopy_info info;
 		uint64_t more[2];
-	} arg = {.info = {.argsz = sizeof(arg)}};
+	} arg = {.info = {.flags = 0}};
 	struct port *port = check->port;
 	int ret = check_go(port, VFM_STATE_PRE_COPY);
 
@@ -104,6 +104,10 @@ static enum check_verdict info_room(struct check *check)
 		return check_no_way(check, VFM_STATE_PRE_COPY, ret);
 	if (port->data_fd < 0)
 		return check_unjudged(check, "there is no fd");
+	ret = port_info(port, &arg.info);
+	if (ret)
+		return check_unjudged(check, "no precopy info: %s", strerror(-ret));
+	arg.info.argsz = sizeof(arg);
 	ret = port->sys->ioctl(port->sys, port->data_fd, VFM_IOCTL_MIG_GET_PRECOPY_INFO, &arg);
 	if (ret < 0)
 		return check_fail(check, "%zu bytes for %zu: %s", sizeof(arg), sizeof(arg.info),
@@ -180,7 +184,7 @@ static enum check_verdict old_reads(struct check *check)
 
 static enum check_verdict old_writes(struct check *check)
 {
-	static const uint8_t some[64];
+	static const uint8_t some[1]; /* of which nobody can say that they are too many */
 	struct port *port = check->port;
 	int old;
 	enum check_verdict verdict = two_sessions(check, VFM_STATE_RESUMING, port_reset, &old);

@@ -246,7 +246,7 @@ static enum check_verdict large(struct check *check)
 
 		if ((check->port->client && known[i].flags & SET) || !has(check, known[i].has))
 			continue;
-		if (known[i].flags == (VFM_FEATURE_DMA_LOGGING_STOP | SET))
+		if (!bytes)
 			continue;
 		ret = ask_known(check, &known[i], bytes + 16);
 		/* A kernel may lack what a report needs, whatever the room. */

@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <json-c/json.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -319,6 +321,49 @@ static void can_be_cancelled_until_commit(void **unused)
 	}
 }
 
+struct reader {
+	struct vfm_source *source;
+	atomic_bool done;
+	unsigned torn;
+};
+
+static void *read_reports(void *opaque)
+{
+	struct reader *reader = opaque;
+
+	do {
+		char *text = vfm_source_report_json(reader->source);
+		json_object *report = text ? json_tokener_parse(text) : NULL;
+
+		reader->torn += !report || !json_object_object_get_ex(report, "samples", NULL);
+		json_object_put(report);
+		free(text);
+	} while (!atomic_load(&reader->done));
+	return NULL;
+}
+
+static void a_report_can_be_read_while_it_runs(void **unused)
+{
+	struct rig rig;
+	struct reader reader = { 0 };
+	pthread_t thread;
+
+	(void)unused;
+	rig_init(&rig, 2);
+	rig.vm[0].dirty_each_sync = 30;
+	rig.options[0].downtime_limit_ns = 1; /* so that there are rounds, each with its sample */
+	rig.options[0].max_rounds = 20;
+	rig_make(&rig);
+	reader.source = rig.source;
+	assert_int_equal(rig_start(&rig), 0);
+	assert_int_equal(pthread_create(&thread, NULL, read_reports, &reader), 0);
+	assert_int_equal(rig_finish(&rig), -ETIME);
+	atomic_store(&reader.done, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(reader.torn, 0);
+	rig_down(&rig);
+}
+
 /* As where a call begins between two looks: the interrupt comes too early for it. */
 static void a_call_that_missed_its_interrupt_gets_another(void **unused)
 {
@@ -443,6 +488,7 @@ int main(void)
 		cmocka_unit_test(names_the_arc_that_failed),
 		cmocka_unit_test(hears_why_the_destination_refuses),
 		cmocka_unit_test(can_be_cancelled_until_commit),
+		cmocka_unit_test(a_report_can_be_read_while_it_runs),
 		cmocka_unit_test(a_call_that_missed_its_interrupt_gets_another),
 		cmocka_unit_test(fails_with_the_guest_running),
 		cmocka_unit_test(counts_everything_dirty_after_a_failed_report),

@@ -195,8 +195,8 @@ static const char *owner_name(enum vfm_owner owner)
 	return names[owner];
 }
 
-/* With the lock held. */
-static json *build(const struct session *s)
+/* With the lock held. @samples is taken over. */
+static json *build(const struct session *s, json *samples)
 {
 	bool measured = s->measured.total_ns;
 	json *o = json_object_new_object(), *devices = json_object_new_array();
@@ -218,7 +218,7 @@ static json *build(const struct session *s)
 	json_object_object_add(o, "dirty_rate", number(s->progress.dirty_rate));
 	json_object_object_add(o, "acks", acks_json(s));
 	json_object_object_add(o, "switchover_attempts", attempts_json(s));
-	json_object_object_add(o, "samples", samples_json(&s->samples));
+	json_object_object_add(o, "samples", samples);
 	json_object_object_add(o, "memory", memory_json(s));
 	for (unsigned i = 0; i < s->device_count; i++)
 		json_object_array_add(devices, device_json(s, s->workers[i]));
@@ -228,11 +228,11 @@ static json *build(const struct session *s)
 
 char *session_report_json(struct session *s)
 {
-	json *o;
+	json *o, *samples = samples_json(&s->samples);
 	char *text;
 
 	pthread_mutex_lock(&s->lock);
-	o = build(s);
+	o = build(s, samples);
 	pthread_mutex_unlock(&s->lock);
 	text = strdup(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED));
 	json_object_put(o);

@@ -28,12 +28,30 @@ const char *policy_verdict_name(enum policy_verdict verdict)
 	return names[verdict];
 }
 
+void samples_init(struct samples *samples)
+{
+	memset(samples, 0, sizeof(*samples));
+	pthread_mutex_init(&samples->lock, NULL);
+}
+
+/* Returns the one whose place it takes, NULL: none. */
+static struct sample *put(struct samples *samples, struct sample *s)
+{
+	struct sample **slot, *old;
+
+	pthread_mutex_lock(&samples->lock);
+	slot = &samples->ring[samples->count++ % SAMPLES_MAX];
+	old = *slot;
+	*slot = s;
+	pthread_mutex_unlock(&samples->lock);
+	return old;
+}
+
 void samples_add(struct samples *samples, uint64_t round, uint64_t at_ns,
 		 const struct policy_input *in, const struct policy_output *out)
 {
 	size_t size = INPUT_SIZE(in->device_count);
 	struct sample *s = malloc(offsetof(struct sample, in) + size);
-	struct sample **slot = &samples->ring[samples->count % SAMPLES_MAX];
 
 	if (!s)
 		return;
@@ -42,15 +60,14 @@ void samples_add(struct samples *samples, uint64_t round, uint64_t at_ns,
 	s->predicted_ns = out->predicted.total_ns;
 	s->verdict = out->verdict;
 	memcpy(&s->in, in, size);
-	free(*slot);
-	*slot = s;
-	samples->count++;
+	free(put(samples, s));
 }
 
 void samples_free(struct samples *samples)
 {
 	for (unsigned i = 0; i < SAMPLES_MAX; i++)
 		free(samples->ring[i]);
+	pthread_mutex_destroy(&samples->lock);
 }
 
 /* ---- JSON: a row per member, for both directions ---- */
@@ -137,13 +154,16 @@ static json_object *sample_json(const struct sample *s)
 	return o;
 }
 
-json_object *samples_json(const struct samples *samples)
+json_object *samples_json(struct samples *samples)
 {
 	json_object *a = json_object_new_array();
-	uint64_t first = samples->count > SAMPLES_MAX ? samples->count - SAMPLES_MAX : 0;
+	uint64_t first;
 
+	pthread_mutex_lock(&samples->lock);
+	first = samples->count > SAMPLES_MAX ? samples->count - SAMPLES_MAX : 0;
 	for (uint64_t i = first; i < samples->count; i++)
 		json_object_array_add(a, sample_json(samples->ring[i % SAMPLES_MAX]));
+	pthread_mutex_unlock(&samples->lock);
 	return a;
 }
 

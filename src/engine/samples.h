@@ -8,16 +8,22 @@
 #define ENGINE_SAMPLES_H
 
 #include <json-c/json_object.h>
+#include <pthread.h>
 #include "engine/policy.h"
 
 enum { SAMPLES_MAX = 256 };
 
 struct sample;
 
+/* A lock of their own, a leaf: a report of many rounds takes its time, and what moves data needs the
+ * session's. */
 struct samples {
+	pthread_mutex_t lock;
 	struct sample *ring[SAMPLES_MAX];
 	uint64_t count; /* ever taken */
 };
+
+void samples_init(struct samples *samples);
 
 /* A sample that does not fit in memory is not kept: the migration is worth more than its record. */
 void samples_add(struct samples *samples, uint64_t round, uint64_t at_ns,
@@ -25,7 +31,7 @@ void samples_add(struct samples *samples, uint64_t round, uint64_t at_ns,
 void samples_free(struct samples *samples);
 
 /* As a JSON array, the oldest first. */
-struct json_object *samples_json(const struct samples *samples);
+struct json_object *samples_json(struct samples *samples);
 
 /* One of its elements back. -EINVAL: not one. */
 int sample_parse(struct json_object *json, uint64_t *round, struct policy_input *in);

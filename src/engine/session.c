@@ -55,6 +55,7 @@ int session_init(struct session *s, enum session_side side, const struct vfm_reg
 		memory_free(s->memory);
 		return r;
 	}
+	samples_init(&s->samples);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->ended_cond, NULL);
 	init_send_cond(s);

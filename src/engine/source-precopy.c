@@ -251,8 +251,8 @@ static void publish(struct session *s, const struct policy_input *in,
 	sum_devices(s, p);
 	explain(s, out, p->waiting_for, sizeof(p->waiting_for));
 	s->predicted = out->predicted;
-	samples_add(&s->samples, p->round, clock_ns() - s->start_ns, in, out);
 	pthread_mutex_unlock(&s->lock);
+	samples_add(&s->samples, p->round, clock_ns() - s->start_ns, in, out);
 	session_event(s, VFM_EVENT_ROUND, NULL, VFM_STATE_ERROR);
 }
 

@@ -184,7 +184,8 @@ static void explain(struct cli_device *d, int ret, const char *why)
 	if (!strncmp(why, path, len) && !strncmp(why + len, ": ", 2))
 		why += len + 2;
 	snprintf(d->why, sizeof(d->why), "%s%s", *why ? why : strerror(-ret),
-		 absent(ret) ? ": is its server running?" : "");
+		 absent(ret) ? ": is its server running?"
+			     : ret == -ENOTCONN ? ": is that a vfio-user server?" : "");
 }
 
 static int open_vfio_user(struct cli_device *d)

@@ -332,6 +332,8 @@ static int negotiate(struct qmp_client *client, int timeout_ms)
 	bool qmp;
 	int rc = read_object(client, deadline_of(timeout_ms), &greeting);
 
+	if (rc == -ETIMEDOUT)
+		return fail(client, rc, "nobody greets at the socket: is it a VM's --control?");
 	if (rc)
 		return rc;
 	qmp = field_find(greeting, "QMP");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "table.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -263,16 +264,25 @@ static const char *outcome(struct json_object *report, const char *status)
 	return is_devices_alone(report) ? found->alone : found->guest;
 }
 
+/* Nobody listens where the VM was to go. */
+static bool nobody_waits(const char *stage, int code)
+{
+	return !strcmp(stage, "hello") && (code == ECONNREFUSED || code == ENOENT);
+}
+
 static void print_error(FILE *out, struct json_object *report)
 {
 	const char *device = field_text(report, "error.device", "");
+	const char *stage = field_text(report, "error.stage", "?");
+	const char *text = field_text(report, "error.text", "?");
 	int code = (int)field_number(report, "error.errno", 0);
 
 	if (!json_object_is_type(field_find(report, "error"), json_type_object))
 		return;
-	fprintf(out, "  stage %s%s%s: %s", field_text(report, "error.stage", "?"),
-		*device ? ", device " : "", device, field_text(report, "error.text", "?"));
-	if (code)
+	fprintf(out, "  stage %s%s%s: %s", stage, *device ? ", device " : "", device, text);
+	if (nobody_waits(stage, code))
+		fputs(": does anybody wait there?", out);
+	else if (code && !strstr(text, strerror(code)))
 		fprintf(out, " (%s)", strerror(code));
 	fputs("\n", out);
 }
@@ -302,7 +312,7 @@ void table_print(FILE *out, struct json_object *report, double limit_ms)
 	print_reasons(out, report);
 	print_downtime(out, report, limit_ms);
 	print_attempts(out, report);
-	if (!is_devices_alone(report))
+	if (field_u64(report, "memory.pages", 0))
 		print_memory(out, report);
 	print_devices(out, report);
 }

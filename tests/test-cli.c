@@ -272,6 +272,21 @@ static void table_tells_the_error(void **state)
 	free(text);
 }
 
+static void table_says_a_cause_once(void **state)
+{
+	char *text = print_table("{\"status\":\"failed\",\"error\":{\"stage\":\"hello\","
+				 "\"errno\":111,\"text\":\"h port 1: Connection refused\"},"
+				 "\"memory\":{\"total_bytes\":4096,\"pages\":0}}", -1);
+
+	assert_non_null(strstr(text, "h port 1: Connection refused: does anybody wait there?\n"));
+	assert_null(strstr(text, "memory"));
+	free(text);
+	text = print_table("{\"status\":\"failed\",\"error\":{\"stage\":\"stop\","
+			   "\"errno\":5,\"text\":\"it says Input/output error\"}}", -1);
+	assert_non_null(strstr(text, "it says Input/output error\n"));
+	free(text);
+}
+
 static void table_counts_one_and_many(void **state)
 {
 	char *text = print_table("{\"memory\":{\"total_bytes\":8192,\"sent_bytes\":4096,"
@@ -620,6 +635,7 @@ int main(void)
 		cmocka_unit_test(table_fits_and_has_both_columns),
 		cmocka_unit_test(table_tells_the_error),
 		cmocka_unit_test(table_counts_one_and_many),
+		cmocka_unit_test(table_says_a_cause_once),
 		cmocka_unit_test(table_survives_a_strange_report),
 		cmocka_unit_test(qmp_commands_events_and_errors),
 		cmocka_unit_test(qmp_refuses_what_is_not_qmp),

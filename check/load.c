@@ -158,7 +158,8 @@ enum check_verdict check_pre_copy_loads(struct check *check)
 
 	if (verdict == CHECK_FAIL)
 		return check_unjudged(check, "no pre-copy can be loaded (load-pre-copy)");
-	*check->why = '\0';
+	if (!verdict)
+		*check->why = '\0';
 	return verdict;
 }
 

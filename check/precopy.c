@@ -217,7 +217,7 @@ static enum check_verdict go_and_sum(struct check *check, struct sum *sum)
 	ret = read_sum(check, sum);
 	if (ret)
 		return check_unjudged(check, "asking and reading in turn: %s", strerror(-ret));
-	return sum->ended ? CHECK_PASS : check_na(check, "it has always more");
+	return sum->ended ? CHECK_PASS : check_na(check, "no end was seen in PRE_COPY");
 }
 
 static enum check_verdict summed(struct check *check)

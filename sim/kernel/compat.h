@@ -3,6 +3,7 @@
 #ifndef KSIM_COMPAT_H
 #define KSIM_COMPAT_H
 
+#include <linux/debugfs.h>
 #include <linux/hrtimer.h>
 #include <linux/uaccess.h>
 #include <linux/version.h>
@@ -11,6 +12,16 @@
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 #error "vfm_sim needs Linux 6.12 or newer"
 #endif
+
+/* VFIO's own debugfs follows mig_ops, and takes it for granted: without migration that file has to
+ * go. This waits for who reads it, who waits for core at most. */
+static inline void ksim_hide_state(struct vfio_device *vdev)
+{
+#ifdef CONFIG_VFIO_DEBUGFS
+	if (vdev->debug_root)
+		debugfs_lookup_and_remove("migration", vdev->debug_root);
+#endif
+}
 
 /* 6.13 sets a timer up in one call, 6.15 in no other way. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)

@@ -6,8 +6,9 @@
  * and once that session has ended, whichever way. It may outlive both, and the device's removal:
  * it holds a reference to the device's memory, and its file one to the module.
  *
- * Bytes go through a buffer, since a user's memory is not touched with `core` held: one read gives
- * at most BUFFER_SIZE bytes. What could not be copied out stays there for the next read.
+ * Bytes go through a buffer, since a user's memory may take as long as the user likes: it is touched
+ * with the fd's own lock held alone, which comes before `calls`. So one read gives at most BUFFER_SIZE
+ * bytes. What could not be copied out stays there for the next read.
  */
 #include <linux/anon_inodes.h>
 #include <linux/fs.h>
@@ -24,7 +25,8 @@ struct data {
 	struct ksim *k;
 	u64 user;    /* who has it */
 	u64 session; /* which one it belongs to, 0: none */
-	/* under k->calls: */
+	struct mutex lock;
+	/* under lock: */
 	u8 *buffer;
 	size_t at;   /* in the buffer, what was taken from the device but not given to the user */
 	size_t end;
@@ -33,6 +35,7 @@ struct data {
 
 static void free_data(struct data *d)
 {
+	mutex_destroy(&d->lock);
 	kvfree(d->buffer);
 	kvfree(d);
 }
@@ -90,9 +93,11 @@ static ssize_t read_ended(struct data *d)
 static ssize_t fill(struct data *d, size_t max)
 {
 	struct ksim *k = d->k;
-	ssize_t ret;
 	int count = 0;
+	ssize_t ret = ksim_lock_calls(k);
 
+	if (ret)
+		return ret;
 	ksim_lock_core(k);
 	if (!is_live(d)) {
 		d->at = d->end;
@@ -105,6 +110,7 @@ static ssize_t fill(struct data *d, size_t max)
 		ret = d->end - d->at;
 	}
 	ksim_unlock_core(k);
+	mutex_unlock(&k->calls);
 	return ret;
 }
 
@@ -120,14 +126,14 @@ static ssize_t give(struct data *d, char __user *buf, size_t max)
 static ssize_t read_data(struct file *file, char __user *buf, size_t len, loff_t *pos)
 {
 	struct data *d = file->private_data;
-	ssize_t ret = len ? ksim_lock_calls(d->k) : 0;
+	ssize_t ret = len ? mutex_lock_killable(&d->lock) : 0;
 
 	if (ret || !len)
 		return ret;
 	ret = fill(d, len);
 	if (ret > 0)
 		ret = give(d, buf, len);
-	mutex_unlock(&d->k->calls);
+	mutex_unlock(&d->lock);
 	return ret;
 }
 
@@ -182,11 +188,14 @@ static __poll_t poll_data(struct file *file, poll_table *table)
 
 static int begin_write(struct data *d)
 {
-	int ret;
+	int ret = ksim_lock_calls(d->k);
 
+	if (ret)
+		return ret;
 	ksim_lock_core(d->k);
 	ret = is_live(d) ? sim_mig_begin_write(d->k->sim) : refuse(d);
 	ksim_unlock_core(d->k);
+	mutex_unlock(&d->k->calls);
 	return ret;
 }
 
@@ -195,9 +204,11 @@ static int load(struct data *d, size_t len)
 {
 	struct ksim *k = d->k;
 	size_t done, room;
+	int ret = ksim_lock_calls(k);
 	void *where;
-	int ret = 0;
 
+	if (ret)
+		return ret;
 	ksim_lock_core(k);
 	for (done = 0; done < len && !ret; done += room) {
 		ret = is_live(d) ? sim_mig_space(k->sim, &where, &room) : refuse(d);
@@ -209,6 +220,7 @@ static int load(struct data *d, size_t len)
 		ret = sim_mig_wrote(k->sim, room);
 	}
 	ksim_unlock_core(k);
+	mutex_unlock(&k->calls);
 	return ret;
 }
 
@@ -234,14 +246,14 @@ static ssize_t take(struct data *d, const char __user *buf, size_t len)
 static ssize_t write_data(struct file *file, const char __user *buf, size_t len, loff_t *pos)
 {
 	struct data *d = file->private_data;
-	ssize_t ret = ksim_lock_calls(d->k);
+	ssize_t ret = mutex_lock_killable(&d->lock);
 
 	if (ret)
 		return ret;
 	ret = begin_write(d);
 	if (!ret)
 		ret = take(d, buf, len);
-	mutex_unlock(&d->k->calls);
+	mutex_unlock(&d->lock);
 	return ret;
 }
 
@@ -279,6 +291,7 @@ static struct data *new_data(struct ksim *k)
 		return NULL;
 	d->k = k;
 	d->user = k->user;
+	mutex_init(&d->lock);
 	d->buffer = kvmalloc(BUFFER_SIZE, GFP_KERNEL_ACCOUNT);
 	if (d->buffer)
 		return d;

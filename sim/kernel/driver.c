@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: (BSD-3-Clause OR GPL-2.0-only)
 /* The module: a parent device with a type of mediated devices for each personality. */
-#include <linux/debugfs.h>
 #include <linux/device.h>
 #include <linux/mdev.h>
 #include <linux/module.h>
@@ -33,14 +32,11 @@ int ksim_lock_calls(struct ksim *k)
 	return mutex_lock_killable(&k->calls);
 }
 
-/* What VFIO takes for granted of a device, and asks for at each call. Where it has a debugfs it
- * would follow mig_ops from there, too: without migration that file has to go. */
+/* What VFIO asks of a device at each call, under core. */
 static void announce(struct ksim *k)
 {
 	u32 flags = sim_told_flags(k->sim);
 
-	if (!flags)
-		debugfs_lookup_and_remove("migration", k->vdev.debug_root);
 	k->vdev.migration_flags = flags;
 	k->vdev.mig_ops = flags ? &ksim_migration_ops : NULL;
 	k->vdev.log_ops = sim_has_logging(k->sim) ? &ksim_log_ops : NULL;
@@ -57,6 +53,8 @@ int ksim_make(struct ksim *k, const struct ksim_config *config)
 	ret = sim_create(&config->sim, &ksim_host_ops, k, &sim);
 	if (ret)
 		return ret;
+	if (!sim_told_flags(sim))
+		ksim_hide_state(&k->vdev);
 	mutex_lock(&k->core);
 	k->config = *config;
 	old = k->sim;

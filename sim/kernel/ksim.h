@@ -12,12 +12,13 @@
  *
  * Locks, the outer first:
  *
- *	calls   one migration call at a time: state changes, all of a data fd, reset, open and
- *	        close, new options. It is held while the device takes its time.
+ *	(a data fd's own: it alone is held while a user's memory is copied)
+ *	calls   one migration call at a time: state changes, reads and writes of data fds, reset,
+ *	        open and close, new options. It is held while the device takes its time.
  *	core    struct sim: around every sim_*(). While the device takes its time in a call
- *	        (ksim_delay()) it is dropped, so that DMA, registers and the log go on meanwhile.
+ *	        (delay() of host.c) it is dropped, so that DMA, registers and the log go on.
  *
- * Above `calls` is only VFIO's lock of the device set (open, close). Below `core` are the IOMMU's
+ * VFIO's lock of the device set (open, close) comes before `calls`. Below `core` are the IOMMU's
  * locks and what page faults take (vfio_dma_rw()). So nobody copies to or from a user's memory
  * with `core` held, and nothing that is called with mmap_lock held takes one of the two.
  *

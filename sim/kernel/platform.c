@@ -36,9 +36,10 @@ void platform_sort(void *base, size_t count, size_t size,
 	sort(base, count, size, compare, NULL);
 }
 
+/* An administrator who wants too much is told so: nobody is killed for it. */
 void *platform_alloc(u64 bytes)
 {
-	return vzalloc(bytes);
+	return __vmalloc(bytes, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN | __GFP_RETRY_MAYFAIL);
 }
 
 void platform_free(void *at, u64 bytes)

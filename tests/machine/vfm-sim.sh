@@ -91,6 +91,7 @@ done <<-END
 END
 refused state_size 0 Invalid
 refused state_size 65G Invalid
+refused state_size 64G memory
 refused state_size 1M1 Invalid
 refused state_size -1 Invalid
 refused state_size '' Invalid

@@ -290,13 +290,24 @@ static void test_counts_what_is_doubled(void **state)
 	vmm_free(vm);
 }
 
+/* Again until the guest sees it: it may have been stopped where it was about to write the register,
+ * and then puts it right. */
+static void spoil_until_noticed(struct vmm *vm, uint8_t *reg)
+{
+	unsigned i;
+
+	for (i = 0; i < 1000 && !vmm_shared(vm)->failure.kind; i++) {
+		stop(vm);
+		*reg ^= 1;
+		assert_int_equal(vmm_ops.run(vm), 0);
+		AWAIT(vm, 0, received, 24);
+	}
+}
+
 static void test_notices_a_lost_register(void **state)
 {
 	MAKE(vm, start(accel_of(state), 1, VMM_IRQ_BEST));
-	stop_with_bytes(vm, 8);
-	fake_card[0].port.reg[7] ^= 1;
-	vmm_ops.run(vm);
-	AWAIT(vm, 0, received, 1000);
+	spoil_until_noticed(vm, &fake_card[0].port.reg[7]);
 	assert_int_equal(vmm_shared(vm)->failure.kind, GUEST_FAIL_UART);
 	vmm_free(vm);
 }
@@ -617,9 +628,8 @@ static void test_notices_lost_config_space(void **state)
 {
 	MAKE(vm, start(accel_of(state), 1, VMM_IRQ_BEST));
 	vm = move(vm, 1, VMM_IRQ_BEST);
-	vm->device[0].pci.shadow[PCI_CACHE_LINE] ^= 1;
 	go_on(vm);
-	AWAIT(vm, 0, received, 1000);
+	spoil_until_noticed(vm, &vm->device[0].pci.shadow[PCI_CACHE_LINE]);
 	assert_int_equal(vmm_shared(vm)->failure.kind, GUEST_FAIL_CONFIG);
 	vmm_free(vm);
 }

@@ -110,7 +110,8 @@ static int identify(const char *text, struct vfm_identity *identity)
 		return identify_file(text, identity);
 	if (!cli_device_is_one(text))
 		return complain_of(COMMAND, CLI_EXIT_USAGE,
-				   "\"%.100s\" is no device, nor a file that can be read; see --help",
+				   "\"%.100s\" is no device, nor a file that can be read; see "
+				   "--help",
 				   text);
 	return identify_device(text, identity);
 }

@@ -437,8 +437,8 @@ static int out_of_time(const struct demo *demo)
 	char limit[UNITS_SIZE];
 
 	return complain(CLI_EXIT_FAILED,
-			"the migration had not ended after %s and was cancelled: allow it more with "
-			"--timeout, or see that --downtime-limit and --bandwidth can be met",
+			"the migration had not ended after %s and was cancelled: allow it more "
+			"with --timeout, or see that --downtime-limit and --bandwidth can be met",
 			units_ms(limit, (double)demo->options->timeout));
 }
 

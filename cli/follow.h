@@ -44,8 +44,8 @@ int follow_get_limit(struct follow *follow, double *ms);
 
 int follow_start(struct follow *follow, const char *uri);
 
-/* Until the migration has ended: 0. -EINTR: left by a second interrupt; -ETIME: by the deadline; else
- * as qmp_client_*. */
+/* Until the migration has ended: 0. -EINTR: left by a second interrupt; -ETIME: by the deadline;
+ * else as qmp_client_*. */
 int follow_to_end(struct follow *follow);
 
 /* What a VM tells of its migration. -EPROTO: it makes no sense. */

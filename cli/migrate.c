@@ -93,8 +93,8 @@ static int check_options(const struct migrate_options *chosen)
 	if (uri && vfm_address_check(uri, why, sizeof(why)))
 		return complain(CLI_EXIT_USAGE, "%s", why);
 	if (uri && !strncmp(uri, "fd:", 3))
-		return complain(CLI_EXIT_USAGE, "%.64s: the VM is another process and does not have "
-						"it: give tcp:HOST:PORT or unix:PATH", uri);
+		return complain(CLI_EXIT_USAGE, "%.64s: the VM is another process and does not "
+						"have it: give tcp:HOST:PORT or unix:PATH", uri);
 	rc = report_check(chosen->json);
 	return rc ? complain(CLI_EXIT_USAGE, "--json: %s: %s", chosen->json, strerror(-rc)) : 0;
 }

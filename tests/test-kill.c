@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One side is killed in the middle of a stage before COMMIT, while a device is inside an arc of it or
- * gives its state; test-failures.c has those that die as they enter one.
+ * One side is killed in the middle of a stage before COMMIT, while a device is inside an arc of it
+ * or gives its state; test-failures.c has those that die as they enter one.
  *
  *	destination killed  the source's guest runs on and moves to a new destination
  *	source killed       the destination never runs the guest, says so, and ends as failed

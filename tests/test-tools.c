@@ -618,7 +618,8 @@ static void a_state_that_is_refused_stays(void **state)
 	expect(1, "send @/sim0 unix:@/move");
 	expect_said("the devices run on at the source");
 	expect_received(1);
-	assert_true(process_said(&receiver, "nothing was taken over: the devices stay with the source"));
+	assert_true(process_said(&receiver, "nothing was taken over: the devices stay with the "
+					    "source"));
 	expect_states("@/sim0 @/sim1", 2, 0);
 }
 
@@ -656,7 +657,8 @@ static void what_cannot_come_is_not_waited_for(void **state)
 	start_sim(1, "--migration=none");
 	start_sim(2, "--personality=hisi_acc");
 	expect(1, "recv @/sim1 unix:@/move");
-	expect_said("device dev0: it has no migration support: its server does not offer migration\n");
+	expect_said("device dev0: it has no migration support: its server does not offer "
+		    "migration\n");
 	expect(1, "recv @/sim0 @/sim2 unix:@/move");
 	expect_said("device dev1: it has no P2P states");
 	sh(0, "test ! -e move");

@@ -76,8 +76,8 @@ static int parse_tcp(const char *text, const char *rest, struct address *address
 				    "%.80s: an IPv6 address goes into brackets, tcp:[ADDRESS]:PORT",
 				    text);
 	if (!parse_number(colon + 1, UINT16_MAX, &port))
-		return address_fail(EINVAL, why, size, "%.80s: the port is a number from 0 to 65535",
-				    text);
+		return address_fail(EINVAL, why, size,
+				    "%.80s: the port is a number from 0 to 65535", text);
 	memcpy(address->host, host, length);
 	address->host[length] = '\0';
 	address->port = (uint16_t)port;
@@ -93,8 +93,8 @@ static int parse_unix(const char *text, const char *rest, struct address *addres
 		return address_fail(EINVAL, why, size, "%.80s: expected unix:PATH", text);
 	if (length >= sizeof(address->path.sun_path))
 		return address_fail(EINVAL, why, size,
-				    "%.80s: the path has %zu bytes, the longest possible is %zu", text,
-				    length, sizeof(address->path.sun_path) - 1);
+				    "%.80s: the path has %zu bytes, the longest possible is %zu",
+				    text, length, sizeof(address->path.sun_path) - 1);
 	memset(&address->path, 0, sizeof(address->path));
 	address->path.sun_family = AF_UNIX;
 	memcpy(address->path.sun_path, rest, length);
@@ -135,8 +135,8 @@ int address_parse(const char *text, struct address *address, char *why, size_t s
 		address->kind = forms[i].kind;
 		return forms[i].parse(text, text + length, address, why, size);
 	}
-	return address_fail(EINVAL, why, size, "%.80s: expected tcp:HOST:PORT, unix:PATH or fd:NUMBER",
-			    text);
+	return address_fail(EINVAL, why, size,
+			    "%.80s: expected tcp:HOST:PORT, unix:PATH or fd:NUMBER", text);
 }
 
 VFM_API int vfm_address_check(const char *address, char *why, size_t size)

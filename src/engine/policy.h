@@ -5,7 +5,7 @@
  *	predicted = stop       the last question for initial bytes; two steps: slowest arc to a P2P
  *	                       state, slowest arc to STOP_COPY
  *	          + memory     a look at the dirty logs; dirty bytes / bandwidth
- *	          + state      stop-copy bytes of devices and VMM, and what those of the devices grow by
+ *	          + state      stop-copy bytes of devices and VMM, and what those of devices grow by
  *	                       until they have stopped, / bandwidth
  *	          + load       what the slowest device still loads when the wire is done; a step
  *	                       there: slowest way out of RESUMING

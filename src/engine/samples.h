@@ -15,8 +15,8 @@ enum { SAMPLES_MAX = 256 };
 
 struct sample;
 
-/* A lock of their own, a leaf: a report of many rounds takes its time, and what moves data needs the
- * session's. */
+/* A lock of their own, a leaf: a report of many rounds takes its time, and what moves data needs
+ * the session's. */
 struct samples {
 	pthread_mutex_t lock;
 	struct sample *ring[SAMPLES_MAX];

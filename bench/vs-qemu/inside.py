@@ -24,6 +24,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import datetime
 
 PATIENCE = 120       # seconds of one step
 WORK = 0.3           # seconds that the guest works before it moves
@@ -41,7 +42,8 @@ QEMU = ['qemu-system-x86_64', '-L', '/qemu', '-machine', 'q35,accel=kvm', '-cpu'
         '-trace', 'vm_state_notify', '-trace', 'vmstate_downtime_checkpoint',
         '-trace', 'vfio_vmstate_change*']
 BAD_EVENTS = 'GUEST_PANICKED', 'SHUTDOWN'
-TRACE = re.compile(r'^\d+@(\d+\.\d+):(\w+) (.*)$')
+# "PID@SECONDS:EVENT TEXT", and since QEMU 11 "TIME EVENT TEXT"
+TRACE = re.compile(r'^(?:\d+@(\d+\.\d+):|(\d+-\S+Z) )(\w+) (.*)$')
 
 
 class Failed(Exception):
@@ -163,8 +165,11 @@ class Qemu(Vmm):
 
     def traces(self):
         """(ms, event, text) in the order in which they happened."""
+        def ms(match):
+            old, new = match[1], match[2]
+            return 1000 * (float(old) if old else datetime.fromisoformat(new).timestamp())
         matches = map(TRACE.match, read(self.path('trace')).splitlines())
-        return [(float(m[1]) * 1000, m[2], m[3]) for m in matches if m]
+        return [(ms(m), m[3], m[4]) for m in matches if m]
 
     def last_trace(self, event, part):
         """When it came last; None: not yet."""

@@ -178,6 +178,36 @@ static void every_rule_finds_its_mutant(void **state)
 			try_mutant(rule);
 }
 
+/* Why a rule matters is in the page for authors of devices, in a table. */
+static bool is_explained(FILE *page, const char *rule)
+{
+	char line[2048], *at;
+	size_t len = strlen(rule);
+
+	rewind(page);
+	while (fgets(line, sizeof(line), page)) {
+		at = *line == '|' ? strstr(line, rule) : NULL;
+		if (at && (at[len] == ',' || at[len] == ' '))
+			return true;
+	}
+	return false;
+}
+
+static void every_rule_is_explained(void **state)
+{
+	const struct check_family *family;
+	const struct check_rule *rule;
+	FILE *page = fopen(getenv("CHECKER_PAGE"), "re");
+
+	assert_non_null(page);
+	for (unsigned i = 0; (rule = check_rule_at(i, &family)); i++) {
+		if (!is_explained(page, rule->id))
+			print_error("docs/checker.md has no row for %s\n", rule->id);
+		assert_true(is_explained(page, rule->id));
+	}
+	fclose(page);
+}
+
 /* ---- what breaks no rule ---- */
 
 static void every_personality_keeps_the_musts(void **state)
@@ -381,6 +411,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(every_rule_finds_its_mutant, make_dir, stop_all),
+		cmocka_unit_test(every_rule_is_explained),
 		cmocka_unit_test_setup_teardown(every_personality_keeps_the_musts, make_dir,
 						stop_all),
 		cmocka_unit_test_setup_teardown(the_generic_device_keeps_all, make_dir, stop_all),

@@ -45,6 +45,7 @@ enum check_needs {
 	NEEDS_REOPEN = 1 << 7,
 	NEEDS_PEER = 1 << 8,
 	NEEDS_REINIT = 1 << 9,  /* PRECOPY_INFOv2 */
+	NEEDS_SPAWN = 1 << 11,  /* a process that can be killed */
 	NEEDS_REPORT = 1 << 10, /* of what was logged */
 };
 
@@ -94,7 +95,8 @@ struct check_family {
 
 extern const struct check_family check_states, check_sessions, check_fd, check_features, check_end,
 	check_precopy, check_sizes, check_load, check_hostile, check_reset, check_logging,
-	check_several, check_poll, check_reinit, check_written;
+	check_several, check_poll, check_reinit, check_written,
+	check_killed;
 
 /* table.c: rule number @i with its family, NULL past the last. */
 const struct check_rule *check_rule_at(unsigned i, const struct check_family **family);
@@ -234,6 +236,12 @@ int check_save(struct port *port, struct stream *stream);
 /* From RUNNING: load and be in STOP; @step bytes at a time (0: many). What the refusal was and
  * where: @refused (may be NULL) is true if it is the stream that was not taken. */
 int check_load_stream(struct port *port, const struct stream *stream, size_t step, bool *refused);
+
+/* hold.c: be the user that will be killed: in a state by name, or "reading", "writing", "moving". Says
+ * CHECK_HOLDS on @out when it is at it. Does not return, but with -errno. */
+#define CHECK_HOLDS "holding"
+int check_hold(struct port *port, const char *what, FILE *out);
+bool check_can_hold(const char *what);
 
 /* logging.c: can the log be read at all? */
 bool check_log_reports(struct check *check);

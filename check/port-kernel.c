@@ -210,7 +210,7 @@ static const struct port_ops ops = {
 
 static unsigned can(const struct port *port)
 {
-	return PORT_FD | PORT_INFO | (port->opener.reopen ? PORT_REOPEN : 0u) |
+	return PORT_FD | PORT_INFO | port_opener_can(&port->opener) |
 	       (port->space.map ? PORT_MEMORY : 0u);
 }
 

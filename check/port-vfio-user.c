@@ -184,7 +184,7 @@ void port_take_client(struct port *port, struct vfm_vfio_user *client)
 	struct vfm_vfio_user_agreed agreed = {.size = sizeof(agreed)};
 
 	port->client = client;
-	port->can = PORT_MEMORY | (port->opener.reopen ? PORT_REOPEN : 0u);
+	port->can = PORT_MEMORY | port_opener_can(&port->opener);
 	if (!client || vfm_vfio_user_get_agreed(client, &agreed))
 		return;
 	port->can |= (agreed.ext & VFM_VFIO_USER_EXT_PRECOPY_INFO ? PORT_INFO : 0u) |

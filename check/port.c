@@ -101,3 +101,8 @@ int port_log_stop(struct port *port)
 	return port->ops->feature(port, VFM_FEATURE_DMA_LOGGING_STOP | VFM_FEATURE_SET, NULL, 0,
 				  0);
 }
+
+unsigned port_opener_can(const struct port_opener *opener)
+{
+	return (opener->reopen ? PORT_REOPEN : 0u) | (opener->spawn ? PORT_SPAWN : 0u);
+}

@@ -26,6 +26,7 @@ enum port_can {
 	PORT_SIZE = 1 << 2,   /* and MIG_DATA_SIZE */
 	PORT_MEMORY = 1 << 3, /* memory can be lent to the device */
 	PORT_REOPEN = 1 << 4, /* it can be closed and opened anew */
+	PORT_SPAWN = 1 << 5,  /* and in between be used by a process that is killed */
 };
 
 #define PORT_PAYLOAD_MAX 4096u /* bytes of a feature's payload */
@@ -74,6 +75,11 @@ struct port_ops {
 /* What opens the device again; whatever handle it gives up was closed before. */
 struct port_opener {
 	int (*reopen)(void *opaque, struct port *port);
+	/* Give the handle up, and have a process open the device that does @what (hold.c); it is at
+	 * it. NULL: cannot be. */
+	int (*spawn)(void *opaque, struct port *port, const char *what);
+	/* That process, with SIGKILL: it is gone. */
+	void (*kill)(void *opaque);
 	void *opaque;
 };
 
@@ -130,5 +136,8 @@ int port_reset(struct port *port);
 int port_reopen(struct port *port);
 bool port_probe(struct port *port, uint32_t flags);
 int port_log_stop(struct port *port);
+
+/* PORT_REOPEN, PORT_SPAWN. */
+unsigned port_opener_can(const struct port_opener *opener);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Reset in every state, the way out of ERROR, and what the next user finds. */
+/* Reset in every state, and the way out of ERROR. */
 #include <errno.h>
 #include <string.h>
 
@@ -86,43 +86,6 @@ static enum check_verdict error_locked(struct check *check)
 	return CHECK_PASS;
 }
 
-/* As if the user had died there. */
-static enum check_verdict reopen_in(struct check *check, enum vfm_state state)
-{
-	char text[24];
-	uint32_t found = VFM_STATE_COUNT;
-	int ret = check_go(check->port, state);
-
-	if (ret)
-		return check_no_way(check, state, ret);
-	ret = port_reopen(check->port);
-	if (ret)
-		return check_fail(check, "left in %s it cannot be opened: %s",
-				  vfm_state_name(state), strerror(-ret));
-	ret = port_get_state(check->port, &found);
-	if (ret == -EIO)
-		found = VFM_STATE_ERROR;
-	else if (ret)
-		return check_fail(check, "left in %s it tells no state: %s", vfm_state_name(state),
-				  strerror(-ret));
-	if (!check_bring_back(check->port))
-		return check_fail(check,
-				  "left in %s, found in %s, and neither SET nor reset brings "
-				  "it to RUNNING",
-				  vfm_state_name(state), check_state_text(found, text));
-	return CHECK_PASS;
-}
-
-static enum check_verdict next_user(struct check *check)
-{
-	enum check_verdict verdict = CHECK_PASS;
-
-	for (int state = VFM_STATE_STOP; state < VFM_STATE_COUNT && !verdict; state++)
-		if (check_has_state(check, state))
-			verdict = reopen_in(check, state);
-	return verdict;
-}
-
 static const struct check_rule rules[] = {
 	{"reset-state", "A reset leads to RUNNING, from every state.", CHECK_MUST, 0, DOES_WIPE,
 	 in_every_state},
@@ -130,10 +93,6 @@ static const struct check_rule rules[] = {
 	 0, DOES_WIPE, ends_session},
 	{"reset-error", "A reset, and nothing else, leads out of ERROR.", CHECK_MUST, 0, DOES_WIPE,
 	 error_locked},
-	{"reopen-state",
-	 "In whatever state its user dies: the next one can read the device's state "
-	 "and bring it to RUNNING.",
-	 CHECK_MUST, NEEDS_REOPEN, DOES_WIPE, next_user},
 };
 
 const struct check_family check_reset = {"reset", rules, ARRAY_SIZE(rules)};

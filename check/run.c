@@ -95,6 +95,7 @@ static const char *missing(const struct check *check, unsigned needs)
 		{NEEDS_LOGGING, check->logging, "DMA logging"},
 		{NEEDS_REPORT, check->reports, "reports of the log, which this kernel has not"},
 		{NEEDS_WRITER, check->writer, "a device whose DMA is known, a simulated one"},
+		{NEEDS_SPAWN, check->port->can & PORT_SPAWN, "a process that can be killed"},
 		{NEEDS_REOPEN, check->port->can & PORT_REOPEN, "an address to open it by again"},
 	};
 

@@ -6,7 +6,7 @@
 static const struct check_family *const families[] = {
 	&check_states, &check_sessions, &check_fd, &check_poll, &check_features, &check_end,
 	&check_precopy, &check_reinit, &check_sizes, &check_load, &check_hostile,
-	&check_reset, &check_logging, &check_written, &check_several,
+	&check_reset, &check_killed, &check_logging, &check_written, &check_several,
 };
 
 const struct check_rule *check_rule_at(unsigned i, const struct check_family **family)

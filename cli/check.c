@@ -16,6 +16,7 @@
 #include "exit.h"
 #include "options.h"
 #include "report.h"
+#include "victim.h"
 
 #define COMMAND   "check"
 #define TIMEOUT_S 300u
@@ -27,6 +28,7 @@ struct chosen {
 	uint32_t timeout_s;
 	const char *seed;
 	const char *json, *junit;
+	const char *hold;
 	const char *device[2];
 };
 
@@ -50,6 +52,9 @@ static const struct option_row rows[] = {
 	{"json", 0, OPTION_TEXT, AT(json), 0, 0, "FILE", "write a report, - for standard output",
 	 NULL},
 	{"junit", 0, OPTION_TEXT, AT(junit), 0, 0, "FILE", "the same in JUnit's XML", NULL},
+	{"hold", 0, OPTION_TEXT, AT(hold), 0, 0, "WHAT",
+	 "check nothing: bring DEVICE to a state, or be reading, writing or moving, until killed",
+	 NULL},
 	{"quiet", 'q', OPTION_FLAG, AT(quiet), 0, 0, NULL, "print nothing but errors", NULL},
 };
 
@@ -71,6 +76,7 @@ struct work {
 	struct chosen chosen;
 	struct cli_devices devices;
 	struct port *ports[2];
+	struct victim victim;
 	struct check_run run;
 	FILE *out;
 };
@@ -119,6 +125,12 @@ static int check_options(struct work *work)
 {
 	const struct chosen *c = &work->chosen;
 	int status = check_names(&c->only, "--only");
+
+	if (!status && c->hold && !check_can_hold(c->hold))
+		status = complain_of(COMMAND, CLI_EXIT_USAGE,
+				     "--hold: \"%.32s\" is no state, and not reading, writing or "
+				     "moving",
+				     c->hold);
 
 	if (!status)
 		status = check_names(&c->skip, "--skip");
@@ -175,6 +187,25 @@ static int reopen(void *opaque, struct port *port)
 	return ret;
 }
 
+static int spawn(void *opaque, struct port *port, const char *what)
+{
+	struct work *work = opaque;
+	struct cli_device *d = &work->devices.device[port == work->ports[1]];
+	int ret;
+
+	if (!d->client)
+		port_take_fd(port, -1);
+	ret = cli_device_shut(d);
+	if (!ret)
+		hand_over(d, port);
+	return ret ? ret : victim_start(&work->victim, d->text, what);
+}
+
+static void kill_victim(void *opaque)
+{
+	victim_kill(&((struct work *)opaque)->victim);
+}
+
 static int map(void *opaque, uint64_t iova, uint64_t size, void *host)
 {
 	return vfm_vfio_space_map(opaque, iova, size, host);
@@ -199,7 +230,8 @@ static struct port *make_kernel_port(struct work *work, struct cli_device *d,
 static struct port *make_port(struct work *work, struct cli_device *d)
 {
 	bool again = strncmp(d->text, "fd:", 3) != 0;
-	struct port_opener opener = {again ? reopen : NULL, work};
+	struct port_opener opener = {again ? reopen : NULL, again ? spawn : NULL, kill_victim,
+				     work};
 
 	return d->client ? port_vfio_user(d->client, &opener)
 			 : make_kernel_port(work, d, &opener);
@@ -309,6 +341,14 @@ static void stuck(void *opaque)
 	_exit(status == CLI_EXIT_OK ? CLI_EXIT_FAILED : status);
 }
 
+static int hold(struct work *work)
+{
+	int ret = check_hold(work->ports[0], work->chosen.hold, stdout);
+
+	return complain_of(COMMAND, CLI_EXIT_USAGE, "%s: %s", work->chosen.device[0],
+			   strerror(-ret));
+}
+
 static int work_on(struct work *work)
 {
 	struct check_choice choice = {
@@ -360,7 +400,7 @@ int check_main(int argc, char **argv)
 	if (!status)
 		status = open_all(work);
 	if (!status)
-		status = work_on(work);
+		status = work->chosen.hold ? hold(work) : work_on(work);
 	close_all(work);
 	free(work);
 	return status;

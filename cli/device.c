@@ -279,12 +279,19 @@ static void close_one(struct cli_device *d)
 	d->client = NULL;
 }
 
-int cli_device_reopen(struct cli_devices *devices, struct cli_device *d)
+int cli_device_shut(struct cli_device *d)
 {
 	if (fd_number(d->text) >= 0)
 		return -ENOTSUP;
 	close_one(d);
-	return open_one(devices, d);
+	return 0;
+}
+
+int cli_device_reopen(struct cli_devices *devices, struct cli_device *d)
+{
+	int ret = cli_device_shut(d);
+
+	return ret ? ret : open_one(devices, d);
 }
 
 void cli_devices_close(struct cli_devices *devices)

@@ -72,6 +72,9 @@ int cli_devices_open_or_complain(struct cli_devices *devices, const char *comman
 
 void cli_devices_close(struct cli_devices *devices);
 
+/* Close it: -ENOTSUP as below. */
+int cli_device_shut(struct cli_device *device);
+
 /* Open one of them again, as the next process would that uses it: closed first. -ENOTSUP: it was
  * handed over as a descriptor and is as it was. Another -errno: it is closed, see why. */
 int cli_device_reopen(struct cli_devices *devices, struct cli_device *device);

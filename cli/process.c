@@ -144,7 +144,13 @@ void process_stop(struct process *process, int timeout_ms)
 	if (!running(process))
 		return;
 	syscall(SYS_pidfd_send_signal, process->pidfd, SIGTERM, NULL, 0);
-	if (!process_wait(process, timeout_ms))
+	if (process_wait(process, timeout_ms))
+		process_kill(process);
+}
+
+void process_kill(struct process *process)
+{
+	if (!running(process))
 		return;
 	syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0);
 	reap(process);

@@ -37,6 +37,9 @@ int process_wait(struct process *process, int timeout_ms);
 /* End it: SIGTERM, and SIGKILL if it goes on for @timeout_ms. Fine if it has ended already. */
 void process_stop(struct process *process, int timeout_ms);
 
+/* SIGKILL, and wait until it has ended. Fine if it has ended already. */
+void process_kill(struct process *process);
+
 /* "exit status 1", "killed by signal 9", "still running". @buffer has @size bytes. */
 char *process_describe(const struct process *process, char *buffer, size_t size);
 

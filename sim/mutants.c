@@ -407,10 +407,20 @@ static int leaves_error(struct sim *sim, uint32_t state)
 	return core_set_state(sim, state);
 }
 
-/* Its user died while it loaded, and did not come back before. */
+/* Its user died in PRE_COPY, and did not come back before. */
 static void mourns(struct sim *sim)
 {
-	sim->mutant_data = sim->state == VFM_STATE_RESUMING && !sim->mutant_data;
+	sim->mutant_data = sim->state == VFM_STATE_PRE_COPY && !sim->mutant_data;
+}
+
+static void mourns_a_reader(struct sim *sim)
+{
+	sim->mutant_data = sim->save.open && sim->save.taken && !sim->mutant_data;
+}
+
+static void mourns_a_writer(struct sim *sim)
+{
+	sim->mutant_data = sim->load.open && sim->load.taken && !sim->mutant_data;
 }
 
 static int mourns_on(struct sim *sim, uint32_t state)
@@ -421,6 +431,34 @@ static int mourns_on(struct sim *sim, uint32_t state)
 static void mourns_through_reset(struct sim *sim)
 {
 	if (!sim->mutant_data)
+		core_reset(sim);
+}
+
+/* Its user died while it was sent to and fro. */
+#define FEW_MOVES 8u
+#define MOURNING  (UINT64_C(1) << 32)
+
+static int counts_moves(struct sim *sim, uint32_t state)
+{
+	bool here = sim->state == VFM_STATE_RUNNING || sim->state == VFM_STATE_STOP;
+	bool there = state == VFM_STATE_RUNNING || state == VFM_STATE_STOP;
+
+	sim->mutant_data = here && there ? sim->mutant_data + 1 : 0;
+	return core_set_state(sim, state);
+}
+
+static void mourns_a_mover(struct sim *sim)
+{
+	bool moved = sim->mutant_data >= FEW_MOVES && sim->mutant_data != MOURNING;
+
+	sim->mutant_data = moved ? MOURNING : 0;
+	if (moved)
+		sim_enter_error(sim);
+}
+
+static void mourns_a_mover_through_reset(struct sim *sim)
+{
+	if (sim->mutant_data != MOURNING)
 		core_reset(sim);
 }
 
@@ -937,6 +975,12 @@ static const struct sim_mutant mutants[] = {
 	{.name = "reset-error", .set_state = leaves_error},
 	{.name = "reopen-state", .set_state = mourns_on, .reset = mourns_through_reset,
 	 .meet = mourns},
+	{.name = "killed-reading", .set_state = mourns_on, .reset = mourns_through_reset,
+	 .meet = mourns_a_reader},
+	{.name = "killed-writing", .set_state = mourns_on, .reset = mourns_through_reset,
+	 .meet = mourns_a_writer},
+	{.name = "killed-moving", .set_state = counts_moves,
+	 .reset = mourns_a_mover_through_reset, .meet = mourns_a_mover},
 	{.name = "log-start", .log_start = starts_once},
 	{.name = "log-twice", .log_start = starts_twice},
 	{.name = "log-overlap", .log_start = takes_first_range},

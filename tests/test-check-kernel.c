@@ -145,7 +145,7 @@ static int unmap(void *opaque, uint64_t iova, uint64_t size)
 
 static void open_device(const char *driver)
 {
-	struct port_opener opener = {reopen, NULL};
+	struct port_opener opener = {.reopen = reopen};
 
 	kernel_double_init(&scene->kd, driver, NULL);
 	scene->kd.step_ns = NS_PER_MSEC;

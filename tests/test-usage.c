@@ -76,6 +76,7 @@ static const struct {
 	{"check x/y", "--only", {"", "nothing"}},
 	{"check x/y", "--skip", {"", "nothing"}},
 	{"check x/y", "--stress", {"", "0", "86401", "x"}},
+	{"check x/y", "--hold", {"", "RUNNIN", "waiting"}},
 	{"check x/y", "--timeout", {"", "0", "86401", "x"}},
 	{"check x/y", "--seed", {"", "-1", "x", "1x", "18446744073709551616"}},
 	{"check x/y", "--json", {"", "/nowhere/at/all", "/tmp"}},

@@ -237,6 +237,10 @@ int check_save(struct port *port, struct stream *stream);
  * where: @refused (may be NULL) is true if it is the stream that was not taken. */
 int check_load_stream(struct port *port, const struct stream *stream, size_t step, bool *refused);
 
+/* parallel.c: the rules of two devices at once. */
+enum check_verdict check_parallel(struct check *check);
+enum check_verdict check_interleaved(struct check *check);
+
 /* hold.c: be the user that will be killed: in a state by name, or "reading", "writing", "moving". Says
  * CHECK_HOLDS on @out when it is at it. Does not return, but with -errno. */
 #define CHECK_HOLDS "holding"

@@ -5,15 +5,18 @@
  * interrupted ends with EINTR, whenever it began to sleep. One that cannot be is beyond help from
  * here: the kernel's log will tell of a hung task.
  *
- * One at a time in a process: the interval timer and the signal are the process's.
+ * One at a time in a process: the interval timer and the signal are the process's. Where two threads
+ * are patient at once the second has no bound of its own; the watchdog (watchdog.h) has.
  */
 #ifndef CHECK_PATIENCE_H
 #define CHECK_PATIENCE_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct patience {
+	bool first; /* nobody else was at it */
 	uint64_t end_ns;
 	struct sigaction before;
 };

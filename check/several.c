@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Two devices that write to each other. DEVICE stores a count to a word in the mailbox of PEER
- * (sim/regs.h), which PEER counts as late if it comes where nobody may write. So both go to
- * RUNNING_P2P, and then PEER alone to STOP, as the devices of a VM do:
+ * Two devices that write to each other. Each stores a count to a word in the other's mailbox
+ * (sim/regs.h), which that one counts as late if it comes where nobody may write. So both go to
+ * RUNNING_P2P, and then one after the other to STOP, as the devices of a VM do:
  *
- *	DEVICE  RUNNING ──> RUNNING_P2P ─────────────────
- *	PEER    RUNNING ──────────────> RUNNING_P2P ──> STOP   late must stay 0
+ *	DEVICE  RUNNING --> RUNNING_P2P ------------------------> STOP
+ *	PEER    RUNNING --------------> RUNNING_P2P --> STOP             late must stay 0
  */
 #include <errno.h>
 #include <poll.h>
@@ -48,6 +48,46 @@ static int wait_for_writes(struct port *peer)
 	return ret || seen ? ret : -ETIMEDOUT;
 }
 
+/* One device writes to the mailbox of another. */
+struct lane {
+	struct port *from, *to;
+	uint64_t iova; /* of the mailbox, for the writer */
+	struct port_memory mailbox;
+	bool shared, mapped;
+};
+
+static int lane_open(struct lane *lane, struct port *from, struct port *to, uint64_t iova)
+{
+	uint32_t region = VFM_PCI_BAR0_REGION + SIM_BAR_MAILBOX;
+	int ret;
+
+	*lane = (struct lane){.from = from, .to = to, .iova = iova};
+	ret = to->ops->share(to, region, SIM_BAR_SIZE, &lane->mailbox);
+	lane->shared = !ret;
+	if (!ret)
+		ret = from->ops->map(from, iova, SIM_BAR_SIZE, &lane->mailbox);
+	lane->mapped = !ret;
+	return ret;
+}
+
+static void lane_close(struct lane *lane)
+{
+	if (lane->mapped) {
+		check_bring_back(lane->from);
+		aim(lane->from, 0, 0);
+		lane->from->ops->unmap(lane->from, lane->iova, SIM_BAR_SIZE);
+	}
+	if (lane->shared)
+		lane->to->ops->unshare(lane->to, SIM_BAR_SIZE, &lane->mailbox);
+}
+
+static int lane_go(struct lane *lane)
+{
+	int ret = aim(lane->from, lane->iova, RATE);
+
+	return ret ? ret : wait_for_writes(lane->to);
+}
+
 static int stop_in_order(struct check *check)
 {
 	int ret = port_set_state(check->port, VFM_STATE_RUNNING_P2P);
@@ -57,60 +97,71 @@ static int stop_in_order(struct check *check)
 	return ret ? ret : port_set_state(check->peer, VFM_STATE_STOP);
 }
 
-/* DEVICE may write to PEER's mailbox. */
-static enum check_verdict try_quiet(struct check *check)
+/* What came too late, once what is due by now is written: before the writer answers. */
+static int count_late(struct lane *lane, uint64_t *late)
 {
-	uint64_t late = 0;
 	uint32_t state;
-	int ret = aim(check->port, MAILBOX_IOVA, RATE);
+	int ret;
+
+	poll(NULL, 0, 10);
+	ret = port_get_state(lane->from, &state);
+	return ret ? ret : reg_read(lane->to, SIM_REG_P2P_LATE, late);
+}
+
+static enum check_verdict try_quiet(struct check *check, struct lane *there, struct lane *back)
+{
+	uint64_t late = 0, late_back = 0;
+	int ret = lane_go(there);
 
 	if (!ret)
-		ret = wait_for_writes(check->peer);
+		ret = lane_go(back);
 	if (!ret)
 		ret = stop_in_order(check);
-	/* What is due by now is written before the device answers. */
-	poll(NULL, 0, 10);
 	if (!ret)
-		ret = port_get_state(check->port, &state);
+		ret = count_late(there, &late);
 	if (!ret)
-		ret = reg_read(check->peer, SIM_REG_P2P_LATE, &late);
+		ret = port_set_state(check->port, VFM_STATE_STOP);
+	if (!ret)
+		ret = count_late(back, &late_back);
 	if (ret)
 		return check_unjudged(check, "the writer: %s", strerror(-ret));
 	if (late)
 		return check_fail(check, "PEER was in STOP, and it wrote to it");
+	if (late_back)
+		return check_fail(check, "it was in STOP, and PEER wrote to it");
 	return CHECK_PASS;
 }
 
-static enum check_verdict with_mailbox(struct check *check, const struct port_memory *mailbox)
+static enum check_verdict with_lane_back(struct check *check, struct lane *there)
 {
 	enum check_verdict verdict;
-	int ret = port_reset(check->peer);
+	struct lane back;
+	int ret = lane_open(&back, check->peer, check->port, MAILBOX_IOVA * 2);
 
-	if (!ret)
-		ret = check->port->ops->map(check->port, MAILBOX_IOVA, SIM_BAR_SIZE, mailbox);
-	if (ret)
-		return check_unjudged(check, "PEER's mailbox: %s", strerror(-ret));
-	verdict = try_quiet(check);
-	check_bring_back(check->port);
-	aim(check->port, 0, 0);
-	check->port->ops->unmap(check->port, MAILBOX_IOVA, SIM_BAR_SIZE);
+	verdict = ret ? check_unjudged(check, "DEVICE's mailbox: %s", strerror(-ret))
+		      : try_quiet(check, there, &back);
+	lane_close(&back);
 	return verdict;
 }
 
 static enum check_verdict quiet(struct check *check)
 {
-	struct port *peer = check->peer;
-	uint32_t region = VFM_PCI_BAR0_REGION + SIM_BAR_MAILBOX;
-	struct port_memory mailbox;
 	enum check_verdict verdict;
-	int ret = peer->ops->share(peer, region, SIM_BAR_SIZE, &mailbox);
+	struct lane there;
+	int ret = port_reset(check->peer); /* what came late before is forgotten */
 
-	if (ret == -ENOTSUP)
-		return check_na(check, "PEER has no mailbox that can be mapped");
+	if (!ret)
+		ret = port_reset(check->port);
 	if (ret)
-		return check_unjudged(check, "PEER's mailbox: %s", strerror(-ret));
-	verdict = with_mailbox(check, &mailbox);
-	peer->ops->unshare(peer, SIM_BAR_SIZE, &mailbox);
+		return check_unjudged(check, "no reset: %s", strerror(-ret));
+	ret = lane_open(&there, check->port, check->peer, MAILBOX_IOVA);
+	if (ret == -ENOTSUP)
+		verdict = check_na(check, "PEER has no mailbox that can be mapped");
+	else if (ret)
+		verdict = check_unjudged(check, "PEER's mailbox: %s", strerror(-ret));
+	else
+		verdict = with_lane_back(check, &there);
+	lane_close(&there);
 	return verdict;
 }
 
@@ -120,6 +171,10 @@ static const struct check_rule rules[] = {
 	 CHECK_MUST, NEEDS_PEER, DOES_WIPE, check_load_both_ways},
 	{"peer-quiet", "In RUNNING_P2P a device writes to no other device.", CHECK_MUST,
 	 NEEDS_PEER | NEEDS_P2P | NEEDS_WRITER, DOES_WIPE, quiet},
+	{"peer-parallel", "Two devices change their states at the same time.", CHECK_MUST,
+	 NEEDS_PEER, DOES_WIPE, check_parallel},
+	{"peer-interleaved", "The states of two devices are read, and written, by turns.",
+	 CHECK_MUST, NEEDS_PEER, DOES_WIPE, check_interleaved},
 };
 
 const struct check_family check_several = {"several", rules, ARRAY_SIZE(rules)};

@@ -146,7 +146,7 @@ static void expect_broken_alone(struct json_object *report, const struct check_r
  * a simulated device does not know of. */
 static bool is_tried_elsewhere(const struct check_rule *rule)
 {
-	static const char *const elsewhere[] = {"log-mappings"};
+	static const char *const elsewhere[] = {"log-mappings", "peer-parallel", "peer-interleaved"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(elsewhere); i++)
 		if (!strcmp(rule->id, elsewhere[i]))

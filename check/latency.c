@@ -72,7 +72,8 @@ static double ms(uint64_t ns)
 
 #define LIMIT_NS  (300 * NS_PER_MSEC) /* QEMU's downtime limit unless told otherwise */
 #define TIMES     8
-#define BUDGET_NS (2 * NS_PER_SEC)    /* no further time when so much was spent */
+#define TIMES_MIN 5                   /* so that a machine that is busy for a while decides nothing */
+#define BUDGET_NS (2 * NS_PER_SEC)    /* after which there is no further time */
 
 /* The states that the device has of @way, one after the other; *@ns is what the arcs took. */
 static int walk(struct check *check, const enum vfm_state *way, size_t count, uint64_t *ns)
@@ -122,7 +123,7 @@ static enum check_verdict time_switchovers(struct check *check, struct stream *s
 		ret = check_save(check->port, stream);
 	if (ret == -EFBIG)
 		return check_na(check, "its state is larger than the rule can hold");
-	for (unsigned i = 0; i < TIMES && !ret && (!i || clock_ns() < end); i++) {
+	for (unsigned i = 0; i < TIMES && !ret && (i < TIMES_MIN || clock_ns() < end); i++) {
 		ns = 0;
 		ret = switch_over(check, stream, &ns);
 		best = MIN(best, ns);

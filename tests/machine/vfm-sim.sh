@@ -170,8 +170,8 @@ echo "---- check"
 personalities='generic mlx5 virtio hisi_acc qat pds xe mtty'
 [ "$MACHINE_KERNEL" != full ] || personalities='generic mlx5 pds' # it is slow
 for who in $personalities; do
-	make_sim $one $who
-	make_sim $two $who
+	make_sim $one "$who"
+	make_sim $two "$who"
 	case $who in
 	mlx5 | xe | generic)
 		set_sim $one state_size=1M

@@ -5,18 +5,6 @@
 
 packages_module=(binutils gcc kmod make)
 
-# Sets $headers to what `make -C` wants for the kernel in $cached: it is kept there, or it is of
-# the kernel's packages; to nothing if these cannot be had.
-find_headers() # KIND
-{
-	local release packages kernel=$cached cached
-
-	headers=$kernel/headers
-	[ "$1" = debian ] || return 0
-	get_packages stable
-	headers=${packages:+$packages/tree/usr/src/linux-headers-$release}
-}
-
 # module_build HEADERS DIRECTORY: leaves DIRECTORY/vfm_sim.ko
 module_build()
 {
@@ -25,13 +13,11 @@ module_build()
 		KCFLAGS=-Werror CONFIG_DEBUG_INFO_BTF_MODULES= modules # pahole would be needed
 }
 
-# Into the machine's file system, beside the kernel's own modules.
+# Into the machine's file system, beside the own modules of the kernel in $cached.
 module_install() # KIND ROOT
 {
-	local headers modules=("$2"/lib/modules/*) directory=$build/module-$1
+	local headers=$cached/headers modules=("$2"/lib/modules/*) directory=$build/module-$1
 
-	find_headers "$1"
-	[ -n "$headers" ] || skip_all "apt does not get the packages that vfm_sim is built with"
 	need_packages "${packages_module[@]}"
 	# Objects of another kernel would be taken for this one's.
 	[ "$(cat "$directory/for" 2>/dev/null)" = "$headers" ] || rm -rf "$directory"

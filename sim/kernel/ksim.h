@@ -19,8 +19,12 @@
  *	        (delay() of host.c) it is dropped, so that DMA, registers and the log go on.
  *
  * VFIO's lock of the device set (open, close) comes before `calls`. Below `core` are the IOMMU's
- * locks and what page faults take (vfio_dma_rw()). So nobody copies to or from a user's memory
- * with `core` held, and nothing that is called with mmap_lock held takes one of the two.
+ * locks and what page faults take (vfio_dma_rw()). So nobody else copies to or from a user's memory
+ * with `core` held, or pins it, and nothing that is called with mmap_lock held takes one of the two.
+ *
+ * What remains is DMA itself. vfio_dma_rw() faults in what the user mapped, with locks of VFIO's own
+ * held: one who lets such a fault wait for ever (userfaultfd, FUSE) keeps his device from stopping and
+ * from being closed, as he can with any driver that calls it.
  *
  * The device moves in a work item, and only with `core` held, between open and close. So what a
  * state change returned is the truth: when it was to a state without DMA, no more is written.
@@ -79,7 +83,6 @@ struct ksim {
 	bool moves;   /* the device is open: it may tick */
 	bool ticking; /* and does: timer or work are under way */
 	struct eventfd_ctx *irq[SIM_MSIX_VECTORS_MAX];
-	u64 log_bits[512]; /* of one piece of a report */
 	u64 log_page;      /* bytes of a page of the log that was started last */
 	struct ksim_counters count;
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: (BSD-3-Clause OR GPL-2.0-only)
 /*
  * The log of the device's writes. VFIO's core has checked ranges and page sizes; a report goes
- * through its iova_bitmap, piece by piece through a small bitmap of the device's.
+ * through its iova_bitmap, piece by piece through a small bitmap. That iova_bitmap pins the user's
+ * memory when a bit is set, which may take as long as the user likes: it is not done with `core`
+ * held.
  */
 #include <linux/bitmap.h>
 #include <linux/interval_tree.h>
@@ -11,8 +13,8 @@
 
 #include "sim/kernel/ksim.h"
 
-/* Pages of one piece. */
-#define PIECE_PAGES (sizeof_field(struct ksim, log_bits) * BITS_PER_BYTE)
+#define PIECE_PAGES 32768u
+#define PIECE_BYTES (PIECE_PAGES / BITS_PER_BYTE)
 
 static void list_ranges(struct rb_root_cached *root, struct vfm_feature_logging_range *out, u32 max)
 {
@@ -57,25 +59,25 @@ static int stop(struct vfio_device *vdev)
 	return ret;
 }
 
-static void pass_on(struct ksim *k, u64 iova, u64 page, u64 pages, struct iova_bitmap *dirty)
+static void pass_on(u64 *bits, u64 iova, u64 page, u64 pages, struct iova_bitmap *dirty)
 {
-	unsigned long *bits = (unsigned long *)k->log_bits;
 	unsigned int from, to;
 
-	for_each_set_bitrange(from, to, bits, pages)
+	for_each_set_bitrange(from, to, (unsigned long *)bits, pages)
 		iova_bitmap_set(dirty, iova + from * page, (to - from) * page);
 }
 
-static int report_piece(struct ksim *k, u64 iova, u64 length, u64 page, struct iova_bitmap *dirty)
+static int report_piece(struct ksim *k, u64 *bits, u64 iova, u64 length, u64 page,
+			struct iova_bitmap *dirty)
 {
 	int ret;
 
+	memset(bits, 0, PIECE_BYTES);
 	ksim_lock_core(k);
-	memset(k->log_bits, 0, sizeof(k->log_bits));
-	ret = sim_log_report(k->sim, iova, length, page, k->log_bits);
-	if (!ret)
-		pass_on(k, iova, page, length / page, dirty);
+	ret = sim_log_report(k->sim, iova, length, page, bits);
 	ksim_unlock_core(k);
+	if (!ret)
+		pass_on(bits, iova, page, length / page, dirty);
 	return ret;
 }
 
@@ -94,13 +96,15 @@ static int report(struct vfio_device *vdev, unsigned long iova, unsigned long le
 {
 	struct ksim *k = to_ksim(vdev);
 	u64 page = choose_page(k, iova, length), done, part;
-	int ret = 0;
+	u64 *bits = kmalloc(PIECE_BYTES, GFP_KERNEL_ACCOUNT);
+	int ret = bits ? 0 : -ENOMEM;
 
 	for (done = 0; done < length && !ret; done += part) {
 		part = min(length - done, PIECE_PAGES * page);
-		ret = report_piece(k, iova + done, part, page, dirty);
+		ret = report_piece(k, bits, iova + done, part, page, dirty);
 		cond_resched();
 	}
+	kfree(bits);
 	return ret;
 }
 

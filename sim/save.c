@@ -38,7 +38,10 @@
 int save_create(struct save *save)
 {
 	save->hash = XXH64_createState();
-	return save->hash ? 0 : -ENOMEM;
+	if (!save->hash)
+		return -ENOMEM;
+	XXH64_reset(save->hash, 0); /* mutants look at it before the first save */
+	return 0;
 }
 
 void save_destroy(struct save *save)

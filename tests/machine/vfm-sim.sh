@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# The simulated device in the kernel: its options, the tools and the checker on it, and that it stays
-# while it is in use.
+# The simulated device in the kernel: its options, the tools on it, and that it stays while it is in
+# use. The checker on it is check-sim.sh.
 # shellcheck source=lib.sh
 . /t/lib.sh
 
@@ -165,26 +165,6 @@ wait $vm || fail "the VM ended with status $?"
 ! grep FAILED said || fail "the guest found something wrong"
 wait $remover || fail "the device was not removed"
 [ ! -e $mdev_devices/$one ] || fail "the device is still there"
-
-echo "---- check"
-personalities='generic mlx5 virtio hisi_acc qat pds xe mtty'
-[ "$MACHINE_KERNEL" != full ] || personalities='generic mlx5 pds' # it is slow
-for who in $personalities; do
-	make_sim $one "$who"
-	make_sim $two "$who"
-	case $who in
-	mlx5 | xe | generic)
-		set_sim $one state_size=1M
-		set_sim $two state_size=1M ;;
-	esac
-	"$VFIO_MIGRATE" check --yes --seed=1 $one $two >out 2>&1 || {
-		cat out
-		fail "a must was broken, or $who could not be checked"
-	}
-	echo "$who: $(tail -n 1 out)"
-	remove_mdev $one
-	remove_mdev $two
-done
 
 echo "---- unload"
 make_sim $one

@@ -52,21 +52,27 @@ static int read_on(struct holder *holder)
 	return ret;
 }
 
-/* All of a state but its last byte. */
+/* Half of a state at once, and then byte by byte all but the last. Of one that is too large to be held,
+ * its first part. */
 static int write_on(struct holder *holder)
 {
 	struct stream stream = {0};
 	int ret = check_fresh(holder->port);
+	size_t at;
 
 	if (!ret)
 		ret = check_save(holder->port, &stream);
+	if (ret == -EFBIG)
+		ret = 0;
+	at = stream.len / 2;
 	if (!ret)
 		ret = port_set_state(holder->port, VFM_STATE_RESUMING);
-	for (size_t at = 0; !ret && at + 1 < stream.len; at++) {
+	if (!ret && at)
+		ret = port_write(holder->port, stream.data, at);
+	if (!ret)
+		say(holder);
+	for (; !ret && at + 1 < stream.len; at++)
 		ret = port_write(holder->port, stream.data + at, 1);
-		if (at == stream.len / 2)
-			say(holder);
-	}
 	stream_free(&stream);
 	return ret ? ret : port_reset(holder->port);
 }

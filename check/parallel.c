@@ -245,6 +245,8 @@ enum check_verdict check_interleaved(struct check *check)
 
 	if (!ret)
 		ret = move_alone(check->peer);
+	if (ret == -EFBIG)
+		return check_na(check, "its state is larger than the rule can hold");
 	if (ret)
 		return check_unjudged(check, "a device alone cannot do that: %s", strerror(-ret));
 	ret = move_streams(ports, streams);

@@ -10,11 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "check/check.h"
 
 #define RANDOM_BYTES (64u << 10)
 #define FLIPS        24u
-#define FLIPS_SMALL  128u      /* of a state that is loaded in no time */
+#define FLIPS_SMALL  128u      /* of a small state, as far as that takes no longer than FLIPS_NS */
+#define FLIPS_NS     (30 * NS_PER_SEC)
 #define SMALL        (1u << 20)
 #define CUTS         12u
 #define HEAD         64u       /* bytes in which a state says what it is of, if it does */
@@ -152,15 +154,15 @@ static size_t place(const struct stream *stream, unsigned i, uint64_t *seed)
 static enum check_verdict offer_flipped(struct check *check, struct pair *pair)
 {
 	enum check_verdict verdict = CHECK_PASS;
-	uint64_t seed = check->seed;
-	unsigned flips = pair->good.len > SMALL ? FLIPS : FLIPS_SMALL;
+	uint64_t seed = check->seed, end = clock_after(FLIPS_NS);
+	unsigned most = pair->good.len > SMALL ? FLIPS : FLIPS_SMALL, flips = 0;
 
 	if (!pair->good.len)
 		return check_na(check, "its state has no bytes");
 	if (copy_good(pair, 0))
 		return no_memory(check);
-	for (unsigned i = 0; i < flips && !verdict; i++) {
-		size_t at = place(&pair->good, i, &seed);
+	for (; flips < most && !verdict && (flips < FLIPS || clock_ns() < end); flips++) {
+		size_t at = place(&pair->good, flips, &seed);
 		uint8_t bit = (uint8_t)(1u << check_random(&seed) % 8);
 
 		pair->bad.data[at] ^= bit;

@@ -29,7 +29,7 @@ static const char *const to_destination[] = {
 };
 
 static const char *const to_source[] = {
-	"reply", "answer", "costs", "ready", "credit", "round-done", "prepared", "running", "report",
+	"reply", "answer", "arcs", "costs", "ready", "credit", "round-done", "prepared", "running", "report",
 };
 
 static int append(struct file *file, const struct sample *sample, struct any *any)

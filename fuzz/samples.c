@@ -230,6 +230,14 @@ static void fill_round_extreme(struct any *any)
 	any->round = (struct wire_round){UINT64_MAX, UINT64_MAX, UINT64_MAX};
 }
 
+static void fill_arcs(struct any *any)
+{
+	any->arcs = (struct wire_arcs){
+		.device_count = 3,
+		.devices = {{20000000, 1500000}, {0, 40000000}, {0, 0}},
+	};
+}
+
 static void fill_costs(struct any *any)
 {
 	any->costs = (struct wire_costs){90000};
@@ -377,6 +385,7 @@ const struct sample samples[] = {
 	HEAD("ack", WIRE_ACK, fill_ack),
 	HEAD("ack-all", WIRE_ACK, fill_ack_all),
 	HEAD("costs", WIRE_COSTS, fill_costs),
+	HEAD("arcs", WIRE_ARCS, fill_arcs),
 	BULK("device-initial", WIRE_DEVICE, WIRE_FLAG_INITIAL, WIRE_STREAM_DEVICE, 0, fill_bulk),
 };
 const unsigned sample_count = ARRAY_SIZE(samples);

@@ -39,6 +39,7 @@ BY_HEADER(bulk, bulk)
 BY_SIZE(credit, credit)
 BY_SIZE(ack, ack)
 BY_SIZE(costs, costs)
+BY_SIZE(arcs, arcs)
 BY_SIZE(round, round)
 BY_SIZE(prepare, prepare)
 BY_SIZE(prepared, prepared)
@@ -67,6 +68,7 @@ static const struct codec codecs[] = {
 	[WIRE_ABORT] = CODEC(error),
 	[WIRE_ACK] = CODEC(ack),
 	[WIRE_COSTS] = CODEC(costs),
+	[WIRE_ARCS] = CODEC(arcs),
 };
 
 static const struct codec *codec_of(uint16_t type)

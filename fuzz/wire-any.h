@@ -18,6 +18,7 @@ struct any {
 		struct wire_credit credit;
 		struct wire_ack ack;
 		struct wire_costs costs;
+		struct wire_arcs arcs;
 		struct wire_round round;
 		struct wire_prepare prepare;
 		struct wire_prepared prepared;

@@ -28,7 +28,10 @@ static int get_state(struct vfm_device *dev, enum vfm_state *state)
 static int set_state(struct vfm_device *dev, enum vfm_state state)
 {
 	struct double_device *d = of(dev);
+	struct timespec time = { 0, d->arc_ns };
 
+	if (d->arc_ns)
+		nanosleep(&time, NULL);
 	if (++d->transitions == d->fail_transition)
 		return -d->fail_errno;
 	if (d->stay_in != VFM_STATE_ERROR && dev->state == d->stay_in)

@@ -39,6 +39,7 @@ struct double_device {
 	sem_t reading, cancelled; /* one has begun; one was heard */
 	bool gave_up;             /* none was for long */
 	long answer_ns;     /* that it takes to say in which state it is */
+	long arc_ns;        /* and to go to another */
 	size_t loaded_total;
 };
 

@@ -340,7 +340,7 @@ static void test_parameters_of_the_switchover(void **state)
 
 	negotiate(f);
 	expect_parameter(f, "x-vfm-switchover-ack", "per-device");
-	expect_parameter(f, "x-vfm-profile", "costs");
+	expect_parameter(f, "x-vfm-profile", "arcs");
 	expect_parameter(f, "x-vfm-parallel-transitions", "true");
 	ok(f, SET("\"x-vfm-switchover-ack\":\"legacy\",\"x-vfm-profile\":\"legacy\""));
 	expect_parameter(f, "x-vfm-switchover-ack", "legacy");
@@ -362,7 +362,7 @@ static void test_parameters_of_the_switchover(void **state)
 	assert_true(options->timeout_ns == 1000000000);
 	expect_error(f, SET("\"x-vfm-switchover-ack\":true"), "GenericError", "switchover-ack");
 	expect_error(f, SET("\"x-vfm-switchover-ack\":\"on\""), "GenericError", "per-device");
-	expect_error(f, SET("\"x-vfm-profile\":4"), "GenericError", "profile");
+	expect_error(f, SET("\"x-vfm-profile\":5"), "GenericError", "profile");
 	expect_error(f, SET("\"x-vfm-profile\":null"), "GenericError", "profile");
 	expect_error(f, SET("\"x-vfm-parallel-transitions\":\"both\""), "GenericError",
 		     "on or off");

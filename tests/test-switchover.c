@@ -49,6 +49,8 @@ static void agrees_on_what_both_have(void **unused)
 		  { VFM_PROFILE_REINIT, VFM_PROFILE_COSTS }, "per-device" },
 		{ { VFM_ACK_PER_DEVICE, VFM_ACK_PER_DEVICE },
 		  { VFM_PROFILE_COSTS, VFM_PROFILE_LEGACY }, "legacy" },
+		{ { VFM_ACK_PER_DEVICE, VFM_ACK_PER_DEVICE },
+		  { VFM_PROFILE_ARCS, VFM_PROFILE_COSTS }, "per-device" },
 	};
 
 	(void)unused;
@@ -406,6 +408,54 @@ static void measures_a_step_on_both_sides(void **unused)
 	}
 }
 
+/* The transitions that the first device was predicted to take, of the last round. */
+static void read_arcs(struct rig *rig, int64_t arcs[5])
+{
+	static const char *const members[5] = { "stop_p2p_ns", "stop_ns", "check_ns",
+						"run_p2p_ns", "run_ns" };
+	char *text = vfm_source_report_json(rig->source);
+	json_object *report = json_tokener_parse(text), *samples, *last, *value, *device;
+
+	assert_true(json_object_object_get_ex(report, "samples", &samples));
+	last = json_object_array_get_idx(samples, json_object_array_length(samples) - 1);
+	assert_true(json_object_object_get_ex(last, "devices", &device));
+	device = json_object_array_get_idx(device, 0);
+	for (size_t i = 0; i < 5; i++) {
+		assert_true(json_object_object_get_ex(device, members[i], &value));
+		arcs[i] = json_object_get_int64(value);
+	}
+	json_object_put(report);
+	free(text);
+}
+
+/* Before a device has ever stopped: by its like on the destination, which has, else by the option. */
+static void predicts_transitions_by_the_destinations(void **unused)
+{
+	static const enum vfm_profile profiles[] = { VFM_PROFILE_ARCS, VFM_PROFILE_COSTS };
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof(profiles) / sizeof(profiles[0]); i++) {
+		struct rig rig;
+		int64_t arcs[5];
+
+		rig_init(&rig, 2);
+		rig.options[0].transition_estimate_ns = 1;
+		rig.options[1].profile = profiles[i];
+		rig.devices[1][0]->arc_ns = ANSWER_NS;
+		rig_make(&rig);
+		assert_int_equal(rig_start(&rig), 0);
+		assert_int_equal(rig_finish(&rig), 0);
+		assert_moved(&rig);
+		read_arcs(&rig, arcs);
+		for (size_t j = 0; j < 5; j++)
+			if (profiles[i] == VFM_PROFILE_ARCS)
+				assert_true(arcs[j] >= ANSWER_NS);
+			else
+				assert_int_equal(arcs[j], 1);
+		rig_down(&rig);
+	}
+}
+
 static void count(void *opaque, const struct vfm_replay_round *round)
 {
 	assert_non_null(round->verdict);
@@ -448,6 +498,7 @@ int main(void)
 		cmocka_unit_test(can_go_one_by_one),
 		cmocka_unit_test(does_not_converge_without_a_tracker),
 		cmocka_unit_test(measures_a_step_on_both_sides),
+		cmocka_unit_test(predicts_transitions_by_the_destinations),
 		cmocka_unit_test(replays_its_own_report),
 	};
 

@@ -133,7 +133,7 @@ static const struct {
 	{"vm", "--unknown-stop-copy-size", {"", "-1", "unlimited"}},
 	{"vm", "--device-chunk", {"", "1K", "2M", "5000"}},
 	{"vm", "--switchover-ack", {"", "on", "always"}},
-	{"vm", "--profile", {"", "0", "4", "new"}},
+	{"vm", "--profile", {"", "0", "5", "new"}},
 	{"vm", "--max-switchover-attempts", {"", "0", "x"}},
 	{"vm", "--transition-estimate", {"", "-1", "x"}},
 	{"vm", "--parallel-transitions", {"", "both"}},

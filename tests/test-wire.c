@@ -15,7 +15,7 @@
 #include "wire/rules.h"
 #include "wire/text.h"
 
-#define TYPES_END (WIRE_COSTS + 1)
+#define TYPES_END (WIRE_ARCS + 1)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -213,6 +213,17 @@ static void same_costs(const struct any *sent, const struct any *got)
 	SAME(step_ns);
 }
 
+static void same_arcs(const struct any *sent, const struct any *got)
+{
+	const struct wire_arcs *a = &sent->arcs, *b = &got->arcs;
+
+	SAME(device_count);
+	for (uint32_t i = 0; i < a->device_count; i++) {
+		SAME(devices[i].p2p_ns);
+		SAME(devices[i].stop_ns);
+	}
+}
+
 static void same_prepared(const struct any *sent, const struct any *got)
 {
 	const struct wire_prepared *a = &sent->prepared, *b = &got->prepared;
@@ -289,6 +300,7 @@ static same_fn *const same[TYPES_END] = {
 	[WIRE_ABORT] = same_error,
 	[WIRE_ACK] = same_ack,
 	[WIRE_COSTS] = same_costs,
+	[WIRE_ARCS] = same_arcs,
 };
 
 static void round_trip(struct fixture *fx, const struct sample *sample)

@@ -71,9 +71,9 @@ static const struct parameter {
 	{ROW(OURS "switchover-ack", WORD, switchover_ack), 0, 0, false, false, "WORD",
 	 "wait before the switchover until initial bytes are loaded: per-device, legacy (once, for "
 	 "all), or off (per-device)"},
-	{ROW(OURS "profile", PROFILE, profile), VFM_PROFILE_LEGACY, VFM_PROFILE_COSTS, false,
-	 false, "NAME|N", "what to offer the peer: 1 (legacy), 2 (reinit) or 3 (costs) "
-	 "(the newest)"},
+	{ROW(OURS "profile", PROFILE, profile), VFM_PROFILE_LEGACY, VFM_PROFILE_ARCS, false,
+	 false, "NAME|N", "what to offer the peer: 1 (legacy), 2 (reinit), 3 (costs) or "
+	 "4 (arcs) (the newest)"},
 	{ROW(OURS "max-switchover-attempts", COUNT32, max_switchover_attempts), 1, UINT32_MAX,
 	 false, false, "N",
 	 "times that new initial bytes of a device may take a switchover back (5)"},
@@ -158,8 +158,8 @@ static int read_profile(const char *name, const char *text, uint64_t *out, char 
 	}
 	if (!parse_u64(name, text, VFM_PROFILE_LEGACY, i - 1, out, NULL))
 		return 0;
-	return refuse(why, "%s: \"%.64s\" is not a profile: 1 (legacy), 2 (reinit) or 3 "
-		      "(costs)", name, text);
+	return refuse(why, "%s: \"%.64s\" is not a profile: 1 (legacy), 2 (reinit), 3 "
+		      "(costs) or 4 (arcs)", name, text);
 }
 
 static int read_words(const struct parameter *p, const char *name, const char *text, uint64_t *out,

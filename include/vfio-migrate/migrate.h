@@ -100,6 +100,7 @@ enum vfm_profile {
 	VFM_PROFILE_LEGACY = 1, /**< "legacy": acks in the legacy way only, no REINIT */
 	VFM_PROFILE_REINIT = 2, /**< "reinit": acks per device, and again after a REINIT */
 	VFM_PROFILE_COSTS = 3,  /**< "costs": and the destination tells what its steps cost */
+	VFM_PROFILE_ARCS = 4,   /**< "arcs": and what its devices' transitions took so far */
 };
 
 /** The profile's name ("reinit"), NULL: there is none of that number. */
@@ -138,7 +139,8 @@ struct vfm_options {
 	/** How often vCPUs may be stopped and started again because a device had new initial bytes at
 	 *  the last moment, before the migration fails. At least 1, default 5. */
 	uint32_t max_switchover_attempts;
-	/** What a transition counts for whose time was not measured yet, ns. Default 1 ms. */
+	/** What a transition counts for at least whose time was not measured yet, ns. What the device
+	 *  on the destination took to stop counts for more. Default 1 ms. */
 	uint64_t transition_estimate_ns;
 	/** 1: transitions one device at a time, in their order, for debugging. Default 0. */
 	int serial_transitions;

@@ -297,6 +297,31 @@ int destination_describe(struct session *s)
 
 /* ---- set up ---- */
 
+static void take_arcs(const struct worker *w, struct wire_stop_arcs *arcs)
+{
+	enum vfm_state from = device_can(w->device, VFM_MIG_P2P) ? VFM_STATE_RUNNING_P2P
+								 : VFM_STATE_RUNNING;
+
+	arcs->p2p_ns = w->arc_ns[VFM_STATE_RUNNING][VFM_STATE_RUNNING_P2P];
+	arcs->stop_ns = w->arc_ns[from][VFM_STATE_STOP];
+}
+
+/* The devices were stopped on their way to RESUMING, and are of the source's kind: they know better
+ * than anybody what it will take there. */
+static void tell_arcs(struct session *s)
+{
+	struct wire_arcs arcs = {.device_count = s->device_count};
+	uint8_t head[WIRE_ARCS_SIZE_MAX];
+
+	if (!(s->features & WIRE_FEATURE_ARCS))
+		return;
+	pthread_mutex_lock(&s->lock);
+	for (unsigned i = 0; i < s->device_count; i++)
+		take_arcs(s->workers[i], &arcs.devices[s->workers[i]->wire_index]);
+	pthread_mutex_unlock(&s->lock);
+	link_control(s->link, WIRE_ARCS, head, wire_put_arcs(head, &arcs));
+}
+
 /* Nothing moves yet: now the devices can be asked how long they take to answer. */
 static int tell_costs(struct session *s)
 {
@@ -319,8 +344,10 @@ int destination_setup(struct session *s)
 	uint8_t head[64];
 	int r = workers_run(s, job_resuming, 0);
 
-	if (!r)
-		r = tell_costs(s);
+	if (r)
+		return r;
+	tell_arcs(s);
+	r = tell_costs(s);
 	if (r)
 		return r;
 	workers_tell(s);

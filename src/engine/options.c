@@ -83,6 +83,8 @@ static const struct {
 	[VFM_PROFILE_LEGACY] = { "legacy", WIRE_FEATURE_ACK_LEGACY },
 	[VFM_PROFILE_REINIT] = { "reinit", WIRE_FEATURES_ACK },
 	[VFM_PROFILE_COSTS] = { "costs", WIRE_FEATURES_ACK | WIRE_FEATURE_COSTS },
+	[VFM_PROFILE_ARCS] = { "arcs",
+			       WIRE_FEATURES_ACK | WIRE_FEATURE_COSTS | WIRE_FEATURE_ARCS },
 };
 
 VFM_API const char *vfm_profile_name(enum vfm_profile profile)
@@ -104,7 +106,7 @@ uint64_t session_offer(const struct session *s)
 	if (profile == VFM_PROFILE_NEWEST)
 		profile = ARRAY_SIZE(profiles) - 1;
 	return profiles[profile].features &
-	       (wanted[s->options.switchover_ack] | WIRE_FEATURE_COSTS);
+	       (wanted[s->options.switchover_ack] | WIRE_FEATURE_COSTS | WIRE_FEATURE_ARCS);
 }
 
 uint64_t session_choose(uint64_t common)

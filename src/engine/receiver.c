@@ -298,6 +298,7 @@ static const struct {
 	[WIRE_BYE] = { TO_DESTINATION, take_message },
 	[WIRE_ACK] = { TO_SOURCE, take_ack },
 	[WIRE_COSTS] = { TO_SOURCE, take_message },
+	[WIRE_ARCS] = { TO_SOURCE, take_message },
 	[WIRE_ABORT] = { TO_SOURCE | TO_DESTINATION, take_abort },
 };
 

@@ -189,6 +189,27 @@ static int start_tracking(struct session *s)
 	return r;
 }
 
+/* What stopping its devices took: theirs are of the same kind. */
+static int await_arcs(struct session *s)
+{
+	struct wire_arcs arcs;
+	struct message *m;
+	int r;
+
+	if (!(s->features & WIRE_FEATURE_ARCS))
+		return 0;
+	r = session_expect(s, WIRE_ARCS, s->options.peer_timeout_ns, &m);
+	if (r)
+		return r;
+	r = wire_get_arcs(m->head, m->header.head, &arcs);
+	free(m);
+	if (r || arcs.device_count != s->device_count)
+		return session_failf(s, EPROTO, "the destination's transitions are not well told");
+	for (unsigned i = 0; i < s->device_count; i++)
+		s->workers[i]->twin = arcs.devices[s->workers[i]->wire_index];
+	return 0;
+}
+
 /* A destination that does not tell is taken for one like this side. */
 static int await_costs(struct session *s)
 {
@@ -215,8 +236,10 @@ static int await_ready(struct session *s)
 {
 	struct wire_ready ready;
 	struct message *m;
-	int r = await_costs(s);
+	int r = await_arcs(s);
 
+	if (!r)
+		r = await_costs(s);
 	if (!r)
 		r = session_expect(s, WIRE_READY, s->options.peer_timeout_ns, &m);
 	if (r)

@@ -91,10 +91,13 @@ static uint64_t load_rate(const struct worker *w)
 	return (uint64_t)MIN(ns_mib, 1e18);
 }
 
-/* A transition's time as measured on this device, else as configured. */
-static uint64_t arc_ns(const struct worker *w, enum vfm_state from, enum vfm_state to)
+/* A transition's time as measured on this device, else as long as @like took on the destination's,
+ * which is of its kind, and not less than configured. */
+static uint64_t arc_ns(const struct worker *w, enum vfm_state from, enum vfm_state to,
+		       uint64_t like)
 {
-	return w->arc_ns[from][to] ? w->arc_ns[from][to] : w->s->options.transition_estimate_ns;
+	return w->arc_ns[from][to] ? w->arc_ns[from][to]
+				   : MAX(like, w->s->options.transition_estimate_ns);
 }
 
 static void stop_arcs(const struct worker *w, struct policy_device *d)
@@ -104,23 +107,25 @@ static void stop_arcs(const struct worker *w, struct policy_device *d)
 	enum vfm_state p2p = precopy ? VFM_STATE_PRE_COPY_P2P : VFM_STATE_RUNNING_P2P;
 
 	if (!device_can(w->device, VFM_MIG_P2P)) {
-		d->stop_ns = arc_ns(w, runs, VFM_STATE_STOP_COPY);
+		d->stop_ns = arc_ns(w, runs, VFM_STATE_STOP_COPY, w->twin.stop_ns);
 		return;
 	}
-	d->stop_p2p_ns = arc_ns(w, runs, p2p);
-	d->stop_ns = arc_ns(w, p2p, VFM_STATE_STOP_COPY);
+	d->stop_p2p_ns = arc_ns(w, runs, p2p, w->twin.p2p_ns);
+	d->stop_ns = arc_ns(w, p2p, VFM_STATE_STOP_COPY, w->twin.stop_ns);
 }
 
-/* On the destination's device; this side's has seldom made these arcs. */
+/* On the destination's device; this side's has seldom made these arcs. Starting is taken to last as
+ * long as stopping did, and the check of what was loaded as the longer part of that. */
 static void run_arcs(const struct worker *w, struct policy_device *d)
 {
-	d->check_ns = arc_ns(w, VFM_STATE_RESUMING, VFM_STATE_STOP);
+	d->check_ns = arc_ns(w, VFM_STATE_RESUMING, VFM_STATE_STOP,
+			     MAX(w->twin.p2p_ns, w->twin.stop_ns));
 	if (!device_can(w->device, VFM_MIG_P2P)) {
-		d->run_ns = arc_ns(w, VFM_STATE_STOP, VFM_STATE_RUNNING);
+		d->run_ns = arc_ns(w, VFM_STATE_STOP, VFM_STATE_RUNNING, w->twin.stop_ns);
 		return;
 	}
-	d->run_p2p_ns = arc_ns(w, VFM_STATE_STOP, VFM_STATE_RUNNING_P2P);
-	d->run_ns = arc_ns(w, VFM_STATE_RUNNING_P2P, VFM_STATE_RUNNING);
+	d->run_p2p_ns = arc_ns(w, VFM_STATE_STOP, VFM_STATE_RUNNING_P2P, w->twin.stop_ns);
+	d->run_ns = arc_ns(w, VFM_STATE_RUNNING_P2P, VFM_STATE_RUNNING, w->twin.p2p_ns);
 }
 
 /* With the lock held. */

@@ -81,6 +81,7 @@ struct worker {
 	bool log_lost;             /* a report failed: told once */
 	uint64_t log_page_size;
 	uint64_t arc_ns[VFM_STATE_COUNT][VFM_STATE_COUNT]; /* under lock: as last measured, 0: not yet */
+	struct wire_stop_arcs twin; /* source: what stopping the destination's device took, or 0 */
 
 	/* The worker's own. */
 	struct block *blocks;

@@ -43,6 +43,37 @@ int wire_get_costs(const void *head, size_t size, struct wire_costs *costs)
 	return 0;
 }
 
+size_t wire_put_arcs(uint8_t *out, const struct wire_arcs *arcs)
+{
+	struct wire_arcs_le le = {.device_count = put_le32(arcs->device_count)};
+	struct wire_stop_arcs_le *to = (struct wire_stop_arcs_le *)(out + sizeof(le));
+
+	assert(arcs->device_count <= VFM_DEVICES_MAX);
+	memcpy(out, &le, sizeof(le));
+	for (uint32_t i = 0; i < arcs->device_count; i++) {
+		to[i].p2p_ns = put_le64(arcs->devices[i].p2p_ns);
+		to[i].stop_ns = put_le64(arcs->devices[i].stop_ns);
+	}
+	return sizeof(le) + arcs->device_count * sizeof(*to);
+}
+
+int wire_get_arcs(const void *head, size_t size, struct wire_arcs *arcs)
+{
+	const struct wire_arcs_le *le = head;
+	const struct wire_stop_arcs_le *from = (const void *)(le + 1);
+
+	if (size < sizeof(*le) || get_le32(le->device_count) > VFM_DEVICES_MAX ||
+	    get_le32(le->reserved) ||
+	    size != sizeof(*le) + get_le32(le->device_count) * sizeof(*from))
+		return -EPROTO;
+	arcs->device_count = get_le32(le->device_count);
+	for (uint32_t i = 0; i < arcs->device_count; i++) {
+		arcs->devices[i].p2p_ns = get_le64(from[i].p2p_ns);
+		arcs->devices[i].stop_ns = get_le64(from[i].stop_ns);
+	}
+	return 0;
+}
+
 size_t wire_put_round(uint8_t *out, const struct wire_round *round)
 {
 	struct wire_round_le le = {

@@ -200,6 +200,19 @@ struct wire_costs_le {
 } PACKED;
 static_assert(sizeof(struct wire_costs_le) == 8, "COSTS");
 
+/* ARCS, behind it device_count records */
+struct wire_arcs_le {
+	le32 device_count;
+	le32 reserved; /* 0 */
+} PACKED;
+static_assert(sizeof(struct wire_arcs_le) == 8, "ARCS");
+
+struct wire_stop_arcs_le {
+	le64 p2p_ns;  /* RUNNING to RUNNING_P2P; 0: not taken */
+	le64 stop_ns; /* to STOP, likewise */
+} PACKED;
+static_assert(sizeof(struct wire_stop_arcs_le) == 16, "ARCS record");
+
 /* ROUND, and back as ROUND_DONE */
 struct wire_round_le {
 	le64 round;        /* the first is 1 */

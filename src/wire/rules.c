@@ -116,6 +116,11 @@ static const struct wire_rule rules[] = {
 		.name = "COSTS",
 		FIXED(struct wire_costs_le),
 	},
+	[WIRE_ARCS] = {
+		.name = "ARCS",
+		GROWS(struct wire_arcs_le, 0,
+		      WIRE_ARCS_SIZE_MAX - sizeof(struct wire_arcs_le)),
+	},
 };
 
 const struct wire_rule *wire_rule(uint16_t type)

@@ -66,6 +66,7 @@ enum wire_type {
 	WIRE_ABORT = 21,      /* <-> the end, with the reason */
 	WIRE_ACK = 22,        /* <- initial bytes are loaded */
 	WIRE_COSTS = 23,      /* <- what a step of the switchover costs there */
+	WIRE_ARCS = 24,       /* <- what transitions to stop took there */
 };
 
 enum wire_stream {
@@ -129,6 +130,7 @@ enum wire_feature {
 	WIRE_FEATURE_ACK_LEGACY = 1 << 0,     /* one ack for all devices, once */
 	WIRE_FEATURE_ACK_PER_DEVICE = 1 << 1, /* an ack for each WIRE_FLAG_INITIAL */
 	WIRE_FEATURE_COSTS = 1 << 2,          /* COSTS comes before READY */
+	WIRE_FEATURE_ARCS = 1 << 3,           /* and ARCS before it */
 	WIRE_FEATURES_ACK = WIRE_FEATURE_ACK_LEGACY | WIRE_FEATURE_ACK_PER_DEVICE,
 };
 
@@ -225,6 +227,17 @@ struct wire_costs {
 	uint64_t step_ns; /* all devices are asked something and have answered */
 };
 
+#define WIRE_ARCS_SIZE_MAX (8 + VFM_DEVICES_MAX * 16)
+
+/* A device on its way to RESUMING, ns; 0: it did not take that transition. */
+struct wire_arcs {
+	uint32_t device_count;
+	struct wire_stop_arcs {
+		uint64_t p2p_ns;  /* RUNNING to RUNNING_P2P */
+		uint64_t stop_ns; /* from there, or from RUNNING, to STOP */
+	} devices[VFM_DEVICES_MAX]; /* by place in DESCRIBE */
+};
+
 struct wire_round {
 	uint64_t round;
 	uint64_t memory_bytes; /* sent so far */
@@ -285,6 +298,9 @@ size_t wire_put_ack(uint8_t *out, const struct wire_ack *ack);
 int wire_get_ack(const void *head, size_t size, struct wire_ack *ack);
 size_t wire_put_costs(uint8_t *out, const struct wire_costs *costs);
 int wire_get_costs(const void *head, size_t size, struct wire_costs *costs);
+/* At most WIRE_ARCS_SIZE_MAX bytes. */
+size_t wire_put_arcs(uint8_t *out, const struct wire_arcs *arcs);
+int wire_get_arcs(const void *head, size_t size, struct wire_arcs *arcs);
 size_t wire_put_round(uint8_t *out, const struct wire_round *round);
 int wire_get_round(const void *head, size_t size, struct wire_round *round);
 size_t wire_put_prepare(uint8_t *out, const struct wire_prepare *prepare);

@@ -177,56 +177,83 @@ static uint64_t *get_chunk(struct log *log, uint64_t number)
 
 /* ---- marking ---- */
 
-/* The tracked range that holds @iova, NULL: none. Without ranges it is all there is. */
-static const struct vfm_feature_logging_range *find_range(const struct log *log, uint64_t iova)
+/* The first tracked range that does not end before @iova. */
+static uint32_t find_reaching(const struct log *log, uint64_t iova)
 {
-	static const struct vfm_feature_logging_range everything = {0, UINT64_MAX};
 	uint32_t low = 0, high = log->range_count, middle;
 
-	if (!log->ranges)
-		return &everything;
 	while (low < high) {
 		middle = low + (high - low) / 2;
-		if (iova < log->ranges[middle].iova)
-			high = middle;
-		else if (iova - log->ranges[middle].iova >= log->ranges[middle].length)
+		if (log->ranges[middle].iova <= iova &&
+		    iova - log->ranges[middle].iova >= log->ranges[middle].length)
 			low = middle + 1;
 		else
-			return &log->ranges[middle];
+			high = middle;
 	}
-	return NULL;
+	return low;
 }
 
-static void mark_page(struct log *log, uint64_t iova)
+/* Of one chunk the pages of the bytes @first to @last. */
+static void mark_chunk(struct log *log, uint64_t first, uint64_t last)
 {
-	uint64_t *bits;
+	uint64_t *bits = get_chunk(log, first / CHUNK_BYTES);
+	uint64_t from = first % CHUNK_BYTES / SIM_PAGE_SIZE;
 
-	if (!find_range(log, iova))
-		return;
-	bits = get_chunk(log, iova / CHUNK_BYTES);
 	if (bits)
-		bitmap_set(bits, iova % CHUNK_BYTES / SIM_PAGE_SIZE);
+		bitmap_set_range(bits, from, last % CHUNK_BYTES / SIM_PAGE_SIZE - from + 1);
 	else
 		log->lost = true;
 }
 
-void log_mark(struct log *log, uint64_t iova, uint64_t len)
+/* Bytes, and not the one behind them: that could wrap. */
+static void mark_bytes(struct log *log, uint64_t first, uint64_t last)
 {
-	uint64_t page, last;
+	uint64_t end;
 
-	if (!log->on || !len)
-		return;
-	page = align_down(iova, log->page_size);
-	/* The last byte of the last page: it cannot wrap, the byte behind it could. */
-	last = (iova + len - 1) | (log->page_size - 1);
-	for (;; page += SIM_PAGE_SIZE) {
-		mark_page(log, page);
-		if (last - page < SIM_PAGE_SIZE)
+	for (;; first = end + 1) {
+		end = MIN(last, first | (CHUNK_BYTES - 1));
+		mark_chunk(log, first, end);
+		if (end == last)
 			return;
 	}
 }
 
+static void mark_range(struct log *log, const struct vfm_feature_logging_range *range,
+		       uint64_t first, uint64_t last)
+{
+	if (range->length)
+		mark_bytes(log, MAX(first, range->iova),
+			   MIN(last, range->iova + (range->length - 1)));
+}
+
+/* Whole pages of the log's, and of these what is tracked. */
+void log_mark(struct log *log, uint64_t iova, uint64_t len)
+{
+	uint64_t first, last;
+	uint32_t i;
+
+	if (!log->on || !len)
+		return;
+	first = align_down(iova, log->page_size);
+	last = (iova + len - 1) | (log->page_size - 1);
+	if (!log->ranges)
+		mark_bytes(log, first, last);
+	for (i = find_reaching(log, first); i < log->range_count && log->ranges[i].iova <= last; i++)
+		mark_range(log, &log->ranges[i], first, last);
+}
+
 /* ---- report ---- */
+
+/* The tracked range that holds @iova, NULL: none. Without ranges it is all there is. */
+static const struct vfm_feature_logging_range *find_range(const struct log *log, uint64_t iova)
+{
+	static const struct vfm_feature_logging_range everything = {0, UINT64_MAX};
+	uint32_t i = find_reaching(log, iova);
+
+	if (!log->ranges)
+		return &everything;
+	return i < log->range_count && log->ranges[i].iova <= iova ? &log->ranges[i] : NULL;
+}
 
 /* For a driver whose log can only be read in whole words: of one range, from a word's start on. */
 static bool is_whole_words(const struct log *log, uint64_t iova, uint64_t length)

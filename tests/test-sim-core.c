@@ -828,6 +828,33 @@ static void test_log_wide(void **state)
 	log_free(&sim.log);
 }
 
+/* Of one large page only what is tracked, in pieces that do not fill chunks, nor pages of 4 KiB. */
+static void test_log_large_page(void **state)
+{
+	struct vfm_feature_logging_range ranges[] = {
+		{0x1200, 0xe00}, {0x4000, 0x2000}, {0x7fff000, 0x3000},
+	};
+	struct sim sim = {.opts = {.dma_logging = true}, .who = sim_personality_at(0)};
+	uint64_t page_size = 512, page, bits[0x8004000 / 4096 / 64 + 1] = {0};
+
+	assert_int_equal(sim_log_start(&sim, &page_size, ranges, ARRAY_SIZE(ranges)), 0);
+	sim.log.page_size = UINT64_C(1) << 30;
+	log_mark(&sim.log, 0x20000000, 1);
+	assert_false(sim.log.lost);
+	assert_int_equal(sim_log_report(&sim, 0, 0x8004000, 4096, bits), 0);
+	for (page = 0; page < 0x8004; page++) {
+		bool tracked = page == 1 || page == 4 || page == 5 ||
+			       (page >= 0x7fff && page <= 0x8001);
+
+		assert_int_equal(bitmap_test(bits, page), tracked);
+	}
+	log_mark(&sim.log, UINT64_C(1) << 30, 4096);
+	memset(bits, 0, sizeof(bits));
+	assert_int_equal(sim_log_report(&sim, 0, 0x8004000, 4096, bits), 0);
+	assert_int_equal(bitmap_count(bits, 0x8004), 0);
+	log_free(&sim.log);
+}
+
 static void test_arc_options(void **state)
 {
 	struct sim_options o = small_options(1);
@@ -1017,6 +1044,7 @@ int main(void)
 		cmocka_unit_test(test_log_is_exact),
 		cmocka_unit_test(test_log_arguments),
 		cmocka_unit_test(test_log_wide),
+		cmocka_unit_test(test_log_large_page),
 		cmocka_unit_test(test_arc_options),
 		cmocka_unit_test(test_load_cost),
 		cmocka_unit_test(test_die_after_bytes),

@@ -28,13 +28,23 @@ void check_print_result(FILE *out, const struct check_result *result)
 	fflush(out);
 }
 
+static unsigned count_musts(const struct check_run *run, enum check_verdict verdict)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < run->count; i++)
+		count += run->results[i].verdict == verdict &&
+			 run->results[i].rule->severity == CHECK_MUST;
+	return count;
+}
+
 void check_print_summary(FILE *out, const struct check_run *run)
 {
-	fprintf(out, "%u rules: %u kept, %u broken (%u of them must), %u not applicable, %u "
-		     "unclear\n",
+	fprintf(out, "%u rules: %u kept, %u broken (%u of them must), %u unclear (%u of them must), "
+		     "%u not applicable\n",
 		run->count, run->verdicts[CHECK_PASS], run->verdicts[CHECK_FAIL],
-		run->musts_failed, run->verdicts[CHECK_NOT_APPLICABLE],
-		run->verdicts[CHECK_UNJUDGED]);
+		count_musts(run, CHECK_FAIL), run->verdicts[CHECK_UNJUDGED],
+		count_musts(run, CHECK_UNJUDGED), run->verdicts[CHECK_NOT_APPLICABLE]);
 	if (run->rounds > 1)
 		fprintf(out, "%u rounds\n", run->rounds);
 	if (run->gone)

@@ -23,6 +23,11 @@ declare -A kernel_files=(
 	[full]="kernel-made.sh kernel-made.config kernel-full.config"
 	[new]="kernel-made.sh kernel-made.config kernel-new.config")
 
+declare -A kernel_takes=(
+	[debian]="about a minute, and the download"
+	[full]="a quarter of an hour, and the download"
+	[new]="ten minutes, and the download")
+
 # ---- packages ----
 
 # The newest kernel of the series that apt knows, as it calls itself (uname -r); or nothing.
@@ -123,6 +128,7 @@ get_packages()
 		[ "$lists" = known ] || "update_$1" || return 0
 		release=$("newest_$1")
 		[ -n "$release" ] || continue
+		echo "test machine: getting Debian's packages of it, up to 300 MB ($release)"
 		cached "packages-$(hash_of "$release" "${kernel_modules[*]}")" \
 			"make_packages_$1" "$release"
 		packages=$cached
@@ -145,6 +151,19 @@ kernel_name() # KIND RELEASE
 	echo "$1-$(hash_of "$2" "$(cd "$here" && cat "${files[@]}")")"
 }
 
+# What was looked for, and what would help: SUITE; $release
+missing_packages()
+{
+	if [ "$1" = unstable ]; then
+		echo "apt does not get a kernel's source of Debian unstable: ${release:-linux-source-*}"
+	elif [ -n "$release" ]; then
+		echo "apt does not get the packages of linux-headers-$release and its like"
+	else
+		echo "apt knows no linux-headers-$kernel_series.*+deb*-amd64; on Debian 12 please add" \
+			"bookworm-security or bookworm-backports to apt's sources"
+	fi
+}
+
 # kernel KIND: its directory is left in $cached.
 kernel()
 {
@@ -163,9 +182,10 @@ kernel()
 		return
 	fi
 	need_packages "${needed[@]}"
-	echo "test machine: preparing a kernel ($1)"
+	echo "test machine: preparing a kernel ($1), once; ${kernel_takes[$1]}"
 	get_packages "$suite"
-	[ -n "$packages" ] || skip_all "apt does not get a kernel's packages of Debian $suite"
+	[ -n "$packages" ] || skip_all "$(missing_packages "$suite")"
+	echo "test machine: making the kernel of its packages"
 	cached "$(kernel_name "$1" "$release")" "make_$1" "$release" "$packages"
 	[ -n "$cached" ] || die "the test machine's kernel cannot be built"
 }

@@ -104,12 +104,12 @@ static bool starts(const char *from, const char *to)
 	return !strcmp(to, "RUNNING") || (!strcmp(from, "STOP") && !strcmp(to, "RUNNING_P2P"));
 }
 
-/* The time of those of a device's transitions on one side. */
+/* The time of those of a device's transitions on one side; NOT_KNOWN without any. */
 static double arcs_ms(struct json_object *device, const char *side,
 		      bool (*counts)(const char *from, const char *to))
 {
 	struct json_object *arcs, *arc;
-	double sum = 0;
+	double sum = NOT_KNOWN;
 	size_t i, count;
 
 	arcs = list(device, "arcs", &count);
@@ -117,7 +117,7 @@ static double arcs_ms(struct json_object *device, const char *side,
 		arc = json_object_array_get_idx(arcs, i);
 		if (!strcmp(field_text(arc, "side", ""), side) &&
 		    counts(field_text(arc, "from", ""), field_text(arc, "to", "")))
-			sum += field_number(arc, "ms", 0);
+			sum = MAX(sum, 0) + field_number(arc, "ms", 0);
 	}
 	return sum;
 }
@@ -132,19 +132,30 @@ static const char *device_title(struct json_object *device, char *buffer, size_t
 	return buffer;
 }
 
+/* Only the source knows them. */
+static const char *bytes_of(struct json_object *device, const char *name, char *buffer)
+{
+	return field_find(device, name) ? units_bytes(buffer, field_u64(device, name, 0)) : "-";
+}
+
+static const char *count_of(struct json_object *device, const char *name, char *buffer)
+{
+	return field_find(device, name) ? units_count(buffer, field_u64(device, name, 0)) : "-";
+}
+
 static void print_device(FILE *out, struct json_object *device)
 {
 	char before[UNITS_SIZE], after[UNITS_SIZE], load[UNITS_SIZE], here[UNITS_SIZE];
-	char there[UNITS_SIZE], title[64];
+	char there[UNITS_SIZE], acks[UNITS_SIZE], reinits[UNITS_SIZE], title[64];
 
-	fprintf(out, "  %-16s %9s %9s %8s %8s %8s %4u %7u\n",
+	fprintf(out, "  %-16s %9s %9s %8s %8s %8s %4s %7s\n",
 		device_title(device, title, sizeof(title)),
-		units_bytes(before, field_u64(device, "precopy_bytes", 0)),
-		units_bytes(after, field_u64(device, "stopcopy_bytes", 0)),
+		bytes_of(device, "precopy_bytes", before),
+		bytes_of(device, "stopcopy_bytes", after),
 		units_ms(load, field_number(device, "load_ms", NOT_KNOWN)),
 		units_ms(here, arcs_ms(device, "source", stops)),
 		units_ms(there, arcs_ms(device, "destination", starts)),
-		(unsigned)field_u64(device, "acks", 0), (unsigned)field_u64(device, "reinits", 0));
+		count_of(device, "acks", acks), count_of(device, "reinits", reinits));
 }
 
 static void print_arcs(FILE *out, struct json_object *device)

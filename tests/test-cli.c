@@ -297,6 +297,18 @@ static void table_counts_one_and_many(void **state)
 	free(text);
 }
 
+/* What a destination does not know, and what never happened, is no zero. */
+static void table_shows_what_is_not_known(void **state)
+{
+	char *text = print_table("{\"side\":\"destination\",\"devices\":[{\"name\":\"dev0\","
+				 "\"precopy_bytes\":null,\"stopcopy_bytes\":null,"
+				 "\"load_ms\":2.5,\"acks\":null,\"reinits\":null,\"arcs\":[]}]}", -1);
+
+	assert_non_null(strstr(text, "  dev0                     -         -  "
+				     "2.50 ms        -        -    -       -\n"));
+	free(text);
+}
+
 /* Reports come from another process: any shape may be inside. */
 static void table_survives_a_strange_report(void **state)
 {
@@ -636,6 +648,7 @@ int main(void)
 		cmocka_unit_test(table_tells_the_error),
 		cmocka_unit_test(table_counts_one_and_many),
 		cmocka_unit_test(table_says_a_cause_once),
+		cmocka_unit_test(table_shows_what_is_not_known),
 		cmocka_unit_test(table_survives_a_strange_report),
 		cmocka_unit_test(qmp_commands_events_and_errors),
 		cmocka_unit_test(qmp_refuses_what_is_not_qmp),

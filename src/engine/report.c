@@ -27,6 +27,12 @@ static json *number(uint64_t value)
 	return value == VFM_SIZE_UNKNOWN ? NULL : json_object_new_uint64(value);
 }
 
+/* What only the source sees. */
+static json *source_number(const struct session *s, uint64_t value)
+{
+	return s->side == SESSION_SOURCE ? number(value) : NULL;
+}
+
 static json *error_json(const struct vfm_error *e)
 {
 	json *o;
@@ -61,13 +67,14 @@ static json *reasons_json(const struct session *s)
 
 static json *terms_json(const struct vfm_downtime *d)
 {
+	bool known = d->total_ns && d->total_ns != VFM_SIZE_UNKNOWN;
 	json *o = json_object_new_object();
 
-	json_object_object_add(o, "stop_ms", ms(d->stop_ns));
-	json_object_object_add(o, "state_ms", ms(d->state_ns));
-	json_object_object_add(o, "memory_ms", ms(d->memory_ns));
-	json_object_object_add(o, "load_ms", ms(d->load_ns));
-	json_object_object_add(o, "handover_ms", ms(d->handover_ns));
+	json_object_object_add(o, "stop_ms", known ? ms(d->stop_ns) : NULL);
+	json_object_object_add(o, "state_ms", known ? ms(d->state_ns) : NULL);
+	json_object_object_add(o, "memory_ms", known ? ms(d->memory_ns) : NULL);
+	json_object_object_add(o, "load_ms", known ? ms(d->load_ns) : NULL);
+	json_object_object_add(o, "handover_ms", known ? ms(d->handover_ns) : NULL);
 	return o;
 }
 
@@ -77,9 +84,9 @@ static json *memory_json(const struct session *s)
 
 	json_object_object_add(o, "total_bytes",
 			       number(memory_total_pages(s->memory) * VFM_PAGE_SIZE));
-	json_object_object_add(o, "sent_bytes", number(s->progress.memory_sent));
-	json_object_object_add(o, "zero_pages", number(s->zero_pages));
-	json_object_object_add(o, "pages", number(s->pages));
+	json_object_object_add(o, "sent_bytes", source_number(s, s->progress.memory_sent));
+	json_object_object_add(o, "zero_pages", source_number(s, s->zero_pages));
+	json_object_object_add(o, "pages", source_number(s, s->pages));
 	return o;
 }
 
@@ -139,16 +146,16 @@ static json *device_json(const struct session *s, const struct worker *w)
 	json_object_object_add(o, "backend", json_object_new_string(w->device->info.backend));
 	json_object_object_add(o, "tracker",
 			       json_object_new_string(vfm_tracker_name(w->device->info.tracker)));
-	json_object_object_add(o, "precopy_bytes", number(w->precopy_bytes));
-	json_object_object_add(o, "stopcopy_bytes", number(w->stopcopy_bytes));
+	json_object_object_add(o, "precopy_bytes", source_number(s, w->precopy_bytes));
+	json_object_object_add(o, "stopcopy_bytes", source_number(s, w->stopcopy_bytes));
 	json_object_object_add(o, "loaded_bytes", number(w->consumed));
 	json_object_object_add(o, "load_ms", ms(load_ns(s, w)));
-	json_object_object_add(o, "acks", json_object_new_int((int)w->acked));
-	json_object_object_add(o, "reinits", json_object_new_int((int)w->reinits));
+	json_object_object_add(o, "acks", source_number(s, w->acked));
+	json_object_object_add(o, "reinits", source_number(s, w->reinits));
 	json_object_object_add(o, "reinits_without_ack",
-			       json_object_new_int(s->features & WIRE_FEATURE_ACK_PER_DEVICE ?
-							   0 :
-							   (int)w->reinits));
+			       source_number(s, s->features & WIRE_FEATURE_ACK_PER_DEVICE ?
+							0 :
+							w->reinits));
 	json_object_object_add(o, "arcs", arcs_json(s, w));
 	return o;
 }
@@ -214,8 +221,9 @@ static json *build(const struct session *s, json *samples)
 	json_object_object_add(o, "predicted_terms", terms_json(&s->predicted));
 	json_object_object_add(o, "inspect_ms", ms(s->inspect_ns));
 	json_object_object_add(o, "rounds", number(s->progress.round));
-	json_object_object_add(o, "bandwidth", number(s->progress.bandwidth));
-	json_object_object_add(o, "dirty_rate", number(s->progress.dirty_rate));
+	json_object_object_add(o, "bandwidth",
+			       s->progress.bandwidth ? number(s->progress.bandwidth) : NULL);
+	json_object_object_add(o, "dirty_rate", source_number(s, s->progress.dirty_rate));
 	json_object_object_add(o, "acks", acks_json(s));
 	json_object_object_add(o, "switchover_attempts", attempts_json(s));
 	json_object_object_add(o, "samples", samples);

@@ -52,8 +52,8 @@ static const struct argp_option options[] = {
 	 0},
 	{"vfio", KEY_VFIO, "ADDRESS", 0,
 	 "a device of the kernel: the UUID of a mediated device, a PCI address, or fd:N, an open "
-	 "character device that is not bound; ADDRESS,name=NAME names it, ADDRESS,irq=WORD takes intx, msi, msix or none for "
-	 "its interrupt. May be repeated, also beside --device",
+	 "character device that is not bound; ADDRESS,name=NAME names it, ADDRESS,irq=WORD takes "
+	 "auto (the best it has), intx, msi, msix or none for its interrupt. May be repeated, also beside --device",
 	 0},
 	{"vfio-way", KEY_VFIO_WAY, "WORD", 0,
 	 "how to open them: cdev (/dev/vfio/devices and /dev/iommu), group (/dev/vfio/N and a "

@@ -7,8 +7,12 @@
 
 #include "check/check.h"
 
-#define CHUNK  (16u << 10)
-#define ROUNDS 4096u
+#define CHUNK     (16u << 10)  /* a read, so that many an answer comes between two */
+#define CHUNK_BIG (256u << 10) /* one of a pre-copy that is long */
+#define LONG      (8u << 20)
+#define MOST_MIB  320u
+#define MOST      ((uint64_t)MOST_MIB << 20) /* bytes; what does not end before is not judged */
+#define ROUNDS    ((unsigned)(MOST / CHUNK))
 
 static int ask(struct check *check, struct vfm_precopy_info *info)
 {
@@ -56,6 +60,19 @@ static enum check_verdict told_elsewhere(struct check *check)
 	return check_pass(check, "%s", strerror(-ret));
 }
 
+/* After @read bytes; @buf has CHUNK_BIG. */
+static ssize_t read_next(struct check *check, uint8_t *buf, uint64_t read)
+{
+	return port_read(check->port, buf, read < LONG ? CHUNK : CHUNK_BIG);
+}
+
+static enum check_verdict not_ended(struct check *check, uint64_t read)
+{
+	if (read >= MOST)
+		return check_na(check, "not tried: more than %u MiB came before an end", MOST_MIB);
+	return check_na(check, "not tried: %" PRIu64 " bytes came, and no end", read);
+}
+
 /* Nobody has opted in to the flags: the device was opened anew. */
 static enum check_verdict flags(struct check *check)
 {
@@ -83,16 +100,16 @@ struct walk {
 	bool renewed;   /* the device said that they begin anew */
 };
 
-static int walk(struct check *check, struct walk *walk)
+static int walk_with(struct check *check, struct walk *walk, uint8_t *buf)
 {
 	struct vfm_precopy_info info;
-	uint8_t buf[CHUNK];
 	ssize_t got = 1;
 	int ret = ask(check, &info);
 
 	walk->first = walk->last = info.initial_bytes;
-	for (unsigned i = 0; i < ROUNDS && !ret && got > 0 && walk->last; i++) {
-		got = port_read(check->port, buf, sizeof(buf));
+	for (unsigned i = 0;
+	     i < ROUNDS && walk->read < MOST && !ret && got > 0 && walk->last; i++) {
+		got = read_next(check, buf, walk->read);
 		walk->read += got > 0 ? (uint64_t)got : 0;
 		ret = ask(check, &info);
 		walk->renewed |= info.flags & VFM_PRECOPY_INFO_REINIT;
@@ -103,6 +120,15 @@ static int walk(struct check *check, struct walk *walk)
 		walk->last = info.initial_bytes;
 	}
 	return ret ? ret : got < 0 && got != -ENOMSG && got != -EAGAIN ? (int)got : 0;
+}
+
+static int walk(struct check *check, struct walk *walk)
+{
+	uint8_t *buf = malloc(CHUNK_BIG);
+	int ret = buf ? walk_with(check, walk, buf) : -ENOMEM;
+
+	free(buf);
+	return ret;
 }
 
 static enum check_verdict go_and_walk(struct check *check, struct walk *steps)
@@ -122,8 +148,8 @@ static enum check_verdict monotonic(struct check *check)
 	enum check_verdict verdict = go_and_walk(check, &steps);
 
 	if (!verdict && steps.grew_to)
-		return check_fail(check, "they grow from %" PRIu64 " to %" PRIu64, steps.grew_from,
-				  steps.grew_to);
+		return check_fail(check, "they grow from %" PRIu64 " to %" PRIu64 " bytes",
+				  steps.grew_from, steps.grew_to);
 	return verdict;
 }
 
@@ -134,14 +160,16 @@ static enum check_verdict initial(struct check *check)
 
 	if (verdict)
 		return verdict;
-	if (steps.last || steps.renewed)
-		return check_na(check, "its initial bytes have no end that was seen");
+	if (steps.renewed)
+		return check_na(check, "they began anew");
+	if (steps.last)
+		return not_ended(check, steps.read);
 	if (!steps.first)
 		return check_na(check, "it has no initial bytes");
 	if (steps.first / 2 > steps.read + CHUNK || steps.read > steps.first * 2 + CHUNK)
-		return check_fail(check, "%" PRIu64 " were told, %" PRIu64 " were read",
+		return check_fail(check, "%" PRIu64 " bytes were told, %" PRIu64 " were read",
 				  steps.first, steps.read);
-	return check_pass(check, "%" PRIu64 " were told, %" PRIu64 " were read", steps.first,
+	return check_pass(check, "%" PRIu64 " bytes were told, %" PRIu64 " were read", steps.first,
 			  steps.read);
 }
 
@@ -188,17 +216,16 @@ static int ask_sum(struct check *check, struct sum *sum)
 }
 
 /* An answer, a read, and so on, until a read says that there is nothing now. */
-static int read_sum(struct check *check, struct sum *sum)
+static int read_sum_with(struct check *check, struct sum *sum, uint8_t *buf)
 {
-	uint8_t buf[CHUNK];
 	ssize_t got = 1;
 	int ret = 0;
 
-	for (unsigned i = 0; i < ROUNDS && !ret && got > 0; i++) {
+	for (unsigned i = 0; i < ROUNDS && sum->came < MOST && !ret && got > 0; i++) {
 		ret = ask_sum(check, sum);
 		if (ret)
 			break;
-		got = port_read(check->port, buf, sizeof(buf));
+		got = read_next(check, buf, sum->came);
 		if (got > 0) {
 			sum->came += (uint64_t)got;
 			sum->left -= MIN(sum->left, (uint64_t)got);
@@ -206,6 +233,15 @@ static int read_sum(struct check *check, struct sum *sum)
 	}
 	sum->ended = got == 0 || got == -ENOMSG;
 	return ret ? ret : got < 0 && got != -ENOMSG && got != -EAGAIN ? (int)got : 0;
+}
+
+static int read_sum(struct check *check, struct sum *sum)
+{
+	uint8_t *buf = malloc(CHUNK_BIG);
+	int ret = buf ? read_sum_with(check, sum, buf) : -ENOMEM;
+
+	free(buf);
+	return ret;
 }
 
 static enum check_verdict go_and_sum(struct check *check, struct sum *sum)
@@ -217,7 +253,7 @@ static enum check_verdict go_and_sum(struct check *check, struct sum *sum)
 	ret = read_sum(check, sum);
 	if (ret)
 		return check_unjudged(check, "asking and reading in turn: %s", strerror(-ret));
-	return sum->ended ? CHECK_PASS : check_na(check, "no end was seen in PRE_COPY");
+	return sum->ended ? CHECK_PASS : not_ended(check, sum->came);
 }
 
 static enum check_verdict summed(struct check *check)
@@ -228,9 +264,10 @@ static enum check_verdict summed(struct check *check)
 	if (verdict)
 		return verdict;
 	if (sum.told / 2 > sum.came + CHUNK || sum.came / 2 > sum.told + CHUNK)
-		return check_fail(check, "%" PRIu64 " were told, %" PRIu64 " came", sum.told,
+		return check_fail(check, "%" PRIu64 " bytes were told, %" PRIu64 " came", sum.told,
 				  sum.came);
-	return check_pass(check, "%" PRIu64 " were told, %" PRIu64 " came", sum.told, sum.came);
+	return check_pass(check, "%" PRIu64 " bytes were told, %" PRIu64 " came", sum.told,
+			  sum.came);
 }
 
 static enum check_verdict none_left(struct check *check)
@@ -246,7 +283,7 @@ static enum check_verdict none_left(struct check *check)
 	if (ret)
 		return check_unjudged(check, "no precopy info: %s", strerror(-ret));
 	if (info.initial_bytes)
-		return check_fail(check, "nothing can be read, and %" PRIu64 " are told",
+		return check_fail(check, "nothing can be read, and %" PRIu64 " bytes are told",
 				  (uint64_t)info.initial_bytes);
 	return CHECK_PASS;
 }

@@ -258,6 +258,19 @@ static void a_large_state_is_no_hindrance(void **state)
 	json_object_put(report);
 }
 
+/* The simulator's own size of a state is read to the temporary end. */
+static void a_long_pre_copy_is_read_to_its_end(void **state)
+{
+	struct json_object *report;
+
+	start_sim(0, "--state-size=64M --mutant=info-left");
+	start_sim(1, "");
+	report = check("--only=info-left --only=info-initial --only=info-sum");
+	assert_string_equal(verdict_of(report, "info-left"), "fail");
+	assert_string_equal(verdict_of(report, "info-sum"), "pass");
+	json_object_put(report);
+}
+
 /* Of the device that keeps every rule not even a should is said to be broken. */
 static void the_generic_device_keeps_all(void **state)
 {
@@ -437,6 +450,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(every_personality_keeps_the_musts, make_dir,
 						stop_all),
 		cmocka_unit_test_setup_teardown(a_large_state_is_no_hindrance, make_dir, stop_all),
+		cmocka_unit_test_setup_teardown(a_long_pre_copy_is_read_to_its_end, make_dir,
+						stop_all),
 		cmocka_unit_test_setup_teardown(the_generic_device_keeps_all, make_dir, stop_all),
 		cmocka_unit_test_setup_teardown(it_asks_first, make_dir, stop_all),
 		cmocka_unit_test_setup_teardown(what_does_not_migrate_cannot_be_checked, make_dir,

@@ -142,6 +142,7 @@ struct check_run {
 	uint64_t ns;        /* that all took */
 	unsigned verdicts[CHECK_VERDICTS];
 	unsigned musts_failed;
+	unsigned musts_unjudged;
 	bool gone;          /* the device is lost: the rest was not run */
 	unsigned at;        /* the rule under way */
 	struct watchdog *watchdog; /* NULL: none */

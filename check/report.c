@@ -28,23 +28,13 @@ void check_print_result(FILE *out, const struct check_result *result)
 	fflush(out);
 }
 
-static unsigned count_musts(const struct check_run *run, enum check_verdict verdict)
-{
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < run->count; i++)
-		count += run->results[i].verdict == verdict &&
-			 run->results[i].rule->severity == CHECK_MUST;
-	return count;
-}
-
 void check_print_summary(FILE *out, const struct check_run *run)
 {
-	fprintf(out, "%u rules: %u kept, %u broken (%u of them must), %u unclear (%u of them must), "
+	fprintf(out, "%u rules: %u kept, %u broken (%u must), %u unclear (%u must), "
 		     "%u not applicable\n",
 		run->count, run->verdicts[CHECK_PASS], run->verdicts[CHECK_FAIL],
-		count_musts(run, CHECK_FAIL), run->verdicts[CHECK_UNJUDGED],
-		count_musts(run, CHECK_UNJUDGED), run->verdicts[CHECK_NOT_APPLICABLE]);
+		run->musts_failed, run->verdicts[CHECK_UNJUDGED], run->musts_unjudged,
+		run->verdicts[CHECK_NOT_APPLICABLE]);
 	if (run->rounds > 1)
 		fprintf(out, "%u rounds\n", run->rounds);
 	if (run->gone)
@@ -122,6 +112,7 @@ struct json_object *check_to_json(const struct check_run *run, const char *devic
 	for (unsigned i = 0; i < CHECK_VERDICTS; i++)
 		add_number(o, verdicts[i], run->verdicts[i]);
 	add_number(o, "musts_failed", run->musts_failed);
+	add_number(o, "musts_unjudged", run->musts_unjudged);
 	json_object_object_add(o, "device_lost", json_object_new_boolean(run->gone));
 	for (unsigned i = 0; i < run->count; i++)
 		json_object_array_add(list, result_json(&run->results[i]));

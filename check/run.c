@@ -146,8 +146,11 @@ static void count(struct check_run *run)
 	for (unsigned i = 0; i < run->count; i++) {
 		const struct check_result *r = &run->results[i];
 
+		bool must = r->rule->severity == CHECK_MUST;
+
 		run->verdicts[r->verdict]++;
-		run->musts_failed += r->rule->severity == CHECK_MUST && is_bad(r->verdict);
+		run->musts_failed += must && r->verdict == CHECK_FAIL;
+		run->musts_unjudged += must && r->verdict == CHECK_UNJUDGED;
 	}
 }
 

@@ -318,7 +318,7 @@ static int tell_all(const struct work *work)
 		status = write_junit(work);
 	if (status)
 		return status;
-	return work->run.musts_failed ? CLI_EXIT_FAILED : CLI_EXIT_OK;
+	return work->run.musts_failed || work->run.musts_unjudged ? CLI_EXIT_FAILED : CLI_EXIT_OK;
 }
 
 /* The device has a thread of ours, which cannot be had back: nothing is closed. */

@@ -72,7 +72,7 @@ static enum check_verdict seek(struct check *check)
 	ret = (int)port->sys->pread(port->sys, port->data_fd, &byte, 1, 0);
 	if (ret >= 0)
 		return check_fail(check, "pread reads %d bytes", ret);
-	return check_pass(check, "%s", strerror(-ret));
+	return check_pass(check, "refused: %s", strerror(-ret));
 }
 
 static enum check_verdict info_argsz(struct check *check)
@@ -140,7 +140,7 @@ static enum check_verdict read_old(struct check *check, int old, const char *whe
 
 	if (got >= 0)
 		return check_fail(check, "%s the old fd reads %zd bytes and no error", when, got);
-	return check_pass(check, "%s", strerror((int)-got));
+	return check_pass(check, "refused: %s", strerror((int)-got));
 }
 
 /* A session is opened in @state, another one follows when it was left by @leave. *@old, the
@@ -193,7 +193,7 @@ static enum check_verdict old_writes(struct check *check)
 	if (!verdict) {
 		took = port->sys->write(port->sys, old, some, sizeof(some));
 		verdict = took >= 0 ? check_fail(check, "the old fd takes %zd bytes", took)
-				    : check_pass(check, "%s", strerror((int)-took));
+				    : check_pass(check, "refused: %s", strerror((int)-took));
 	}
 	close_fd(port, old);
 	return verdict;

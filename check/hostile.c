@@ -225,7 +225,7 @@ static enum check_verdict offer_foreign(struct check *check, struct pair *pair)
 	ret = check_load_stream(check->port, &pair->bad, 0, NULL);
 	if (!ret)
 		return check_fail(check, "a state with another's head was taken");
-	return check_pass(check, "%s", strerror(-ret));
+	return check_pass(check, "refused: %s", strerror(-ret));
 }
 
 /* What PEER is, nobody says: of the same kind its state is as good as any. */
@@ -236,6 +236,8 @@ static enum check_verdict offer_peers(struct check *check, struct pair *pair)
 
 	if (!ret)
 		ret = check_save(check->peer, &pair->bad);
+	if (ret == -EFBIG)
+		return check_na(check, "PEER's state is larger than the rule can hold");
 	if (ret)
 		return check_unjudged(check, "PEER's state: %s", strerror(-ret));
 	ret = check_load_stream(check->port, &pair->bad, 0, &refused);

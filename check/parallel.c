@@ -252,5 +252,5 @@ enum check_verdict check_interleaved(struct check *check)
 	ret = move_streams(ports, streams);
 	stream_free(&streams[0]);
 	stream_free(&streams[1]);
-	return ret ? check_fail(check, "%s", strerror(-ret)) : CHECK_PASS;
+	return ret ? check_fail(check, "refused: %s", strerror(-ret)) : CHECK_PASS;
 }

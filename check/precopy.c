@@ -29,7 +29,7 @@ static enum check_verdict told(struct check *check)
 		return check_no_way(check, VFM_STATE_PRE_COPY, ret);
 	ret = ask(check, &info);
 	if (ret)
-		return check_fail(check, "%s", strerror(-ret));
+		return check_fail(check, "refused: %s", strerror(-ret));
 	return check_pass(check, "%" PRIu64 " initial bytes, %" PRIu64 " dirty ones",
 			  (uint64_t)info.initial_bytes, (uint64_t)info.dirty_bytes);
 }
@@ -42,7 +42,7 @@ static enum check_verdict told_in_p2p(struct check *check)
 	if (ret)
 		return check_no_way(check, VFM_STATE_PRE_COPY_P2P, ret);
 	ret = ask(check, &info);
-	return ret ? check_fail(check, "%s", strerror(-ret)) : CHECK_PASS;
+	return ret ? check_fail(check, "refused: %s", strerror(-ret)) : CHECK_PASS;
 }
 
 static enum check_verdict told_elsewhere(struct check *check)
@@ -57,7 +57,7 @@ static enum check_verdict told_elsewhere(struct check *check)
 	ret = ask(check, &info);
 	if (!ret)
 		return check_fail(check, "it is answered in STOP_COPY");
-	return check_pass(check, "%s", strerror(-ret));
+	return check_pass(check, "refused: %s", strerror(-ret));
 }
 
 /* After @read bytes; @buf has CHUNK_BIG. */
@@ -160,10 +160,10 @@ static enum check_verdict initial(struct check *check)
 
 	if (verdict)
 		return verdict;
-	if (steps.renewed)
-		return check_na(check, "they began anew");
-	if (steps.last)
+	if (steps.last && !steps.renewed && steps.read >= MOST)
 		return not_ended(check, steps.read);
+	if (steps.last || steps.renewed)
+		return check_na(check, "its initial bytes have no end that was seen");
 	if (!steps.first)
 		return check_na(check, "it has no initial bytes");
 	if (steps.first / 2 > steps.read + CHUNK || steps.read > steps.first * 2 + CHUNK)

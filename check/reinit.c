@@ -69,7 +69,7 @@ static enum check_verdict no_pre_copy(struct check *check)
 	ret = port_opt_in(check->port);
 	if (!ret)
 		return check_fail(check, "it was taken");
-	return check_pass(check, "%s", strerror(-ret));
+	return check_pass(check, "refused: %s", strerror(-ret));
 }
 
 static enum check_verdict forms(struct check *check)

@@ -47,7 +47,7 @@ static enum check_verdict ends_session(struct check *check)
 	got = port_read(check->port, buf, sizeof(buf));
 	if (got >= 0)
 		return check_fail(check, "a read gives %zd bytes and no error", got);
-	return check_pass(check, "%s", strerror((int)-got));
+	return check_pass(check, "refused: %s", strerror((int)-got));
 }
 
 /* A refused state is the one thing that may lead there. */

@@ -25,7 +25,7 @@ static enum check_verdict ended(struct check *check)
 	got = try_read(check);
 	if (got >= 0)
 		return check_fail(check, "in STOP a read gives %zd bytes and no error", got);
-	return check_pass(check, "%s", strerror((int)-got));
+	return check_pass(check, "refused: %s", strerror((int)-got));
 }
 
 static enum check_verdict read_while_loading(struct check *check)
@@ -38,7 +38,7 @@ static enum check_verdict read_while_loading(struct check *check)
 	got = try_read(check);
 	if (got >= 0)
 		return check_fail(check, "a read gives %zd bytes and no error", got);
-	return check_pass(check, "%s", strerror((int)-got));
+	return check_pass(check, "refused: %s", strerror((int)-got));
 }
 
 static enum check_verdict write_while_saving(struct check *check)
@@ -51,7 +51,7 @@ static enum check_verdict write_while_saving(struct check *check)
 	ret = port_write(check->port, some, sizeof(some));
 	if (!ret)
 		return check_fail(check, "%zu bytes were taken", sizeof(some));
-	return check_pass(check, "%s", strerror(-ret));
+	return check_pass(check, "refused: %s", strerror(-ret));
 }
 
 static const struct check_rule rules[] = {

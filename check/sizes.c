@@ -14,7 +14,7 @@ static enum check_verdict answered(struct check *check)
 	uint64_t size;
 	int ret = port_size(check->port, &size);
 
-	return ret ? check_fail(check, "%s", strerror(-ret)) : CHECK_PASS;
+	return ret ? check_fail(check, "refused: %s", strerror(-ret)) : CHECK_PASS;
 }
 
 static enum check_verdict sane(struct check *check)

@@ -332,7 +332,8 @@ const struct check_family check_load = {"load", rules, ARRAY_SIZE(rules)};
 
 /* ---- two devices ---- */
 
-#define PIPE_CHUNK (256u << 10)
+#define PIPE_CHUNK   (256u << 10)
+#define SUBSYSTEM_AT 0x2cu /* in PCI config space */
 
 /* From one to the other as it comes, so that no state is too large: @from is in STOP_COPY, @to in
  * RESUMING. *@end: what the last read said. */
@@ -389,11 +390,38 @@ static enum check_verdict carry(struct check *check, struct port *from, struct p
 	return verdict;
 }
 
+struct identity {
+	uint16_t ids[2];       /* PCI vendor and device */
+	uint16_t subsystem[2]; /* the same of the subsystem */
+};
+
+static bool get_identity(struct port *port, struct identity *identity)
+{
+	const struct port_ops *ops = port->ops;
+
+	return !ops->region_read(port, VFM_PCI_CONFIG_REGION, 0, identity->ids,
+				 sizeof(identity->ids)) &&
+	       !ops->region_read(port, VFM_PCI_CONFIG_REGION, SUBSYSTEM_AT, identity->subsystem,
+				 sizeof(identity->subsystem));
+}
+
+/* As far as they say what they are. */
+static bool is_another_kind(struct check *check)
+{
+	struct identity one, other;
+
+	return get_identity(check->port, &one) && get_identity(check->peer, &other) &&
+	       memcmp(&one, &other, sizeof(one)) != 0;
+}
+
 /* Judged only of devices that take their own state. */
 enum check_verdict check_load_both_ways(struct check *check)
 {
-	enum check_verdict verdict = own(check);
+	enum check_verdict verdict;
 
+	if (is_another_kind(check))
+		return check_na(check, "PEER is of another kind");
+	verdict = own(check);
 	if (verdict == CHECK_FAIL)
 		return check_unjudged(check, "it does not take its own state");
 	if (verdict == CHECK_UNJUDGED)

@@ -50,6 +50,11 @@ static ssize_t pass_write(const struct vfio_sys *sys, int fd, const void *buf, s
 	return of(sys)->kd.sys.write(&of(sys)->kd.sys, fd, buf, len);
 }
 
+static ssize_t pass_pread(const struct vfio_sys *sys, int fd, void *buf, size_t len, uint64_t at)
+{
+	return of(sys)->kd.sys.pread(&of(sys)->kd.sys, fd, buf, len, at);
+}
+
 static void pass_close(const struct vfio_sys *sys, int fd)
 {
 	of(sys)->kd.sys.close(&of(sys)->kd.sys, fd);
@@ -59,7 +64,7 @@ static void open_half(struct half *half)
 {
 	kernel_double_init(&half->kd, "generic", NULL);
 	half->sys = (struct vfio_sys){.ioctl = pass_ioctl, .read = pass_read, .write = pass_write,
-				      .close = pass_close};
+				      .pread = pass_pread, .close = pass_close};
 	half->port = port_kernel(&half->sys, half->kd.device, NULL);
 	assert_non_null(half->port);
 }

@@ -124,6 +124,9 @@ struct check_choice {
 	const char *const *skip;
 	unsigned skip_count;
 	uint64_t stress_ns; /* go round and round for so long; 0: once */
+	/* Is to end early? Asked between rules; NULL: never. */
+	bool (*stop)(void *opaque);
+	void *stop_opaque;
 	uint64_t rule_ns;   /* a rule, or the look before the first, takes no longer; 0: it may */
 	/* One did: the thread that called check_run() may never come back. The results are complete,
 	 * with the rule as a failure; on a thread of its own, which may end the process. */
@@ -143,11 +146,16 @@ struct check_run {
 	unsigned verdicts[CHECK_VERDICTS];
 	unsigned musts_failed;
 	unsigned musts_unjudged;
+	unsigned untried;   /* rules of the choice, since it was stopped; no results are of them */
+	bool stopped;       /* by choice->stop */
 	bool gone;          /* the device is lost: the rest was not run */
 	unsigned at;        /* the rule under way */
 	struct watchdog *watchdog; /* NULL: none */
 	uint64_t rule_ns;   /* its bound */
 };
+
+/* Is there a rule in it? */
+bool check_any_rule(const struct check_choice *choice);
 
 /*
  * Try the chosen rules. With stress a rule's result is the first that was no pass. @tell (may be

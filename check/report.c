@@ -37,6 +37,8 @@ void check_print_summary(FILE *out, const struct check_run *run)
 		run->verdicts[CHECK_NOT_APPLICABLE]);
 	if (run->rounds > 1)
 		fprintf(out, "%u rounds\n", run->rounds);
+	if (run->stopped)
+		fprintf(out, "interrupted: %u rules were not tried\n", run->untried);
 	if (run->gone)
 		fprintf(out, "the device was lost on the way\n");
 }
@@ -113,6 +115,8 @@ struct json_object *check_to_json(const struct check_run *run, const char *devic
 		add_number(o, verdicts[i], run->verdicts[i]);
 	add_number(o, "musts_failed", run->musts_failed);
 	add_number(o, "musts_unjudged", run->musts_unjudged);
+	json_object_object_add(o, "interrupted", json_object_new_boolean(run->stopped));
+	add_number(o, "untried", run->untried);
 	json_object_object_add(o, "device_lost", json_object_new_boolean(run->gone));
 	for (unsigned i = 0; i < run->count; i++)
 		json_object_array_add(list, result_json(&run->results[i]));
@@ -198,6 +202,7 @@ static void put_properties(FILE *out, const struct check_run *run)
 	fprintf(out, "   <properties>\n");
 	put_property(out, "seed", run->seed);
 	put_property(out, "rounds", run->rounds);
+	put_property(out, "untried", run->untried);
 	for (int from = 0; from < VFM_STATE_COUNT; from++)
 		for (int to = 0; to < VFM_STATE_COUNT; to++) {
 			if (!latency_of(&run->check, from, to, &l))
@@ -229,6 +234,7 @@ static void put_case(FILE *out, const struct check_result *result)
 
 int check_write_junit(FILE *out, const struct check_run *run, const char *device)
 {
+	errno = 0;
 	fprintf(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite");
 	put_attribute(out, "name", device);
 	fprintf(out, " tests=\"%u\" failures=\"%u\" errors=\"%u\" skipped=\"%u\"", run->count,
@@ -240,5 +246,7 @@ int check_write_junit(FILE *out, const struct check_run *run, const char *device
 	for (unsigned i = 0; i < run->count; i++)
 		put_case(out, &run->results[i]);
 	fprintf(out, "  </testsuite>\n</testsuites>\n");
-	return ferror(out) || fflush(out) ? -EIO : 0;
+	if (!ferror(out) && !fflush(out))
+		return 0;
+	return errno ? -errno : -EIO;
 }

@@ -29,19 +29,35 @@ static bool is_named(const char *const *names, unsigned count, const struct chec
 	return false;
 }
 
+static bool is_chosen(const struct check_choice *choice, const struct check_rule *rule,
+		      const struct check_family *family)
+{
+	if (choice->only_count && !is_named(choice->only, choice->only_count, rule, family))
+		return false;
+	return !is_named(choice->skip, choice->skip_count, rule, family);
+}
+
+bool check_any_rule(const struct check_choice *choice)
+{
+	const struct check_family *family;
+	const struct check_rule *rule;
+
+	for (unsigned i = 0; (rule = check_rule_at(i, &family)); i++)
+		if (is_chosen(choice, rule, family))
+			return true;
+	return false;
+}
+
 static void choose(struct check_run *run, const struct check_choice *choice)
 {
 	const struct check_family *family;
 	const struct check_rule *rule;
 
 	for (unsigned i = 0; run->count < CHECK_RULES_MAX && (rule = check_rule_at(i, &family));
-	     i++) {
-		if (choice->only_count && !is_named(choice->only, choice->only_count, rule, family))
-			continue;
-		if (is_named(choice->skip, choice->skip_count, rule, family))
-			continue;
-		run->results[run->count++] = (struct check_result){.rule = rule, .family = family};
-	}
+	     i++)
+		if (is_chosen(choice, rule, family))
+			run->results[run->count++] =
+				(struct check_result){.rule = rule, .family = family};
 }
 
 /* ---- what there is ---- */
@@ -252,18 +268,39 @@ static void try_rule(struct check_run *run, unsigned at, struct check_result *re
 
 /* ---- all of them ---- */
 
-static void first_round(struct check_run *run, void (*tell)(void *, const struct check_result *),
-			void *opaque)
+static bool is_stopped(struct check_run *run, const struct check_choice *choice)
+{
+	run->stopped |= choice->stop && choice->stop(choice->stop_opaque);
+	return run->stopped;
+}
+
+/* From @at on; what an interrupt did to the rule under way says nothing of the device. */
+static void leave_untried(struct check_run *run, unsigned at)
+{
+	run->untried = run->count - at;
+	run->count = at;
+}
+
+static void first_round(struct check_run *run, const struct check_choice *choice,
+			void (*tell)(void *, const struct check_result *), void *opaque)
 {
 	for (unsigned i = 0; i < run->count; i++) {
 		struct check_result *result = &run->results[i];
 
+		if (is_stopped(run, choice)) {
+			leave_untried(run, i);
+			break;
+		}
 		if (run->gone) {
 			result->verdict = CHECK_UNJUDGED;
 			snprintf(result->why, sizeof(result->why), "the device is lost");
 		} else {
 			try_rule(run, i, result);
 			result->round = 1;
+		}
+		if (is_bad(result->verdict) && !run->gone && is_stopped(run, choice)) {
+			leave_untried(run, i);
+			break;
 		}
 		if (tell)
 			tell(opaque, result);
@@ -272,10 +309,12 @@ static void first_round(struct check_run *run, void (*tell)(void *, const struct
 }
 
 /* A round that only counts what it finds broken. */
-static void more_round(struct check_run *run, uint64_t end,
+static void more_round(struct check_run *run, const struct check_choice *choice, uint64_t end,
 		       void (*tell)(void *, const struct check_result *), void *opaque)
 {
-	for (unsigned i = 0; i < run->count && !run->gone && clock_ns() < end; i++) {
+	for (unsigned i = 0; i < run->count && !run->gone && clock_ns() < end &&
+			     !is_stopped(run, choice);
+	     i++) {
 		struct check_result again = run->results[i];
 
 		if (again.verdict == CHECK_NOT_APPLICABLE)
@@ -284,6 +323,8 @@ static void more_round(struct check_run *run, uint64_t end,
 		again.round = run->rounds + 1;
 		if (!is_bad(again.verdict) || is_bad(run->results[i].verdict))
 			continue;
+		if (!run->gone && is_stopped(run, choice))
+			break;
 		run->results[i] = again;
 		if (tell)
 			tell(opaque, &again);
@@ -309,10 +350,10 @@ static int run_all(struct check_run *run, const struct check_choice *choice,
 		return -ENOENT;
 	}
 	run->seed = run->check.seed;
-	first_round(run, tell, opaque);
-	while (choice->stress_ns && clock_ns() < end && !run->gone && run->count) {
+	first_round(run, choice, tell, opaque);
+	while (choice->stress_ns && clock_ns() < end && !run->gone && !is_stopped(run, choice)) {
 		run->check.seed++;
-		more_round(run, end, tell, opaque);
+		more_round(run, choice, end, tell, opaque);
 	}
 	run->ns = clock_ns() - start;
 	count(run);

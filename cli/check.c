@@ -14,12 +14,14 @@
 #include "complain.h"
 #include "device.h"
 #include "exit.h"
+#include "interrupt.h"
 #include "options.h"
 #include "report.h"
 #include "victim.h"
 
 #define COMMAND   "check"
 #define TIMEOUT_S 300u
+#define SEED_BITS 53u /* of one that is drawn: a number in JSON, to most who read it */
 
 struct chosen {
 	bool list, yes, quiet, latency;
@@ -61,10 +63,10 @@ static const struct option_row rows[] = {
 static const struct options options = {
 	.args = "DEVICE [PEER]",
 	.doc = "Check whether a device keeps the rules of the migration protocol. It loses its "
-	       "state: nobody may use it meanwhile. With PEER, another one of the same kind, "
-	       "rules for two of them as well.\v" CLI_DEVICE_HELP
+	       "state: nobody may use it meanwhile. With PEER, a second one, rules for two "
+	       "of them as well.\v" CLI_DEVICE_HELP
 	       " Exit status 0: every rule that is a must was kept; 1: one was not; 2: wrong "
-	       "usage, or the device could not be checked.",
+	       "usage, or the device could not be checked; 130: an interrupt ended it.",
 	.rows = rows,
 	.row_count = ARRAY_SIZE(rows),
 	.arg_count = 2,
@@ -95,8 +97,13 @@ static int check_names(const struct option_list *list, const char *option)
 
 static int check_file(const char *option, const char *path)
 {
-	int ret = report_check(path);
+	const char *device = path ? report_is_device(path) : NULL;
+	int ret;
 
+	if (device)
+		return complain_of(COMMAND, CLI_EXIT_USAGE, "%s: %s %s: give a file", option, path,
+				   device);
+	ret = report_check(path);
 	return ret ? complain_of(COMMAND, CLI_EXIT_USAGE, "%s: %s: %s", option, path,
 				 strerror(-ret))
 		   : 0;
@@ -111,6 +118,7 @@ static int read_seed(struct work *work)
 	if (!text) {
 		if (getrandom(seed, sizeof(*seed), 0) != sizeof(*seed))
 			*seed = clock_ns();
+		*seed &= (UINT64_C(1) << SEED_BITS) - 1;
 		return 0;
 	}
 	errno = 0;
@@ -119,6 +127,19 @@ static int read_seed(struct work *work)
 		return complain_of(COMMAND, CLI_EXIT_USAGE,
 				   "--seed: \"%.32s\" is not a number up to 2^64 - 1", text);
 	return 0;
+}
+
+static int check_choice(const struct chosen *c)
+{
+	struct check_choice choice = {
+		.only = c->only.text, .only_count = c->only.count,
+		.skip = c->skip.text, .skip_count = c->skip.count,
+	};
+
+	return c->list || check_any_rule(&choice)
+		       ? 0
+		       : complain_of(COMMAND, CLI_EXIT_USAGE,
+				     "no rule is left of --only and --skip");
 }
 
 static int check_options(struct work *work)
@@ -134,6 +155,8 @@ static int check_options(struct work *work)
 
 	if (!status)
 		status = check_names(&c->skip, "--skip");
+	if (!status)
+		status = check_choice(c);
 	if (!status)
 		status = check_file("--json", c->json);
 	if (!status)
@@ -237,6 +260,11 @@ static struct port *make_port(struct work *work, struct cli_device *d)
 			 : make_kernel_port(work, d, &opener);
 }
 
+static bool is_interrupted(void *opaque UNUSED)
+{
+	return interrupt_noted();
+}
+
 static int open_all(struct work *work)
 {
 	unsigned count = work->chosen.device[1] ? 2 : 1;
@@ -245,6 +273,8 @@ static int open_all(struct work *work)
 
 	if (!status)
 		status = confirm(work);
+	if (!status && !work->chosen.hold && interrupt_note())
+		status = complain_of(COMMAND, CLI_EXIT_USAGE, "interrupts cannot be caught");
 	for (unsigned i = 0; i < work->devices.count; i++)
 		work->devices.device[i].raw = true;
 	if (!status && cli_devices_open_or_complain(&work->devices, COMMAND))
@@ -318,6 +348,8 @@ static int tell_all(const struct work *work)
 		status = write_junit(work);
 	if (status)
 		return status;
+	if (work->run.stopped)
+		return CLI_EXIT_LEFT;
 	return work->run.musts_failed || work->run.musts_unjudged ? CLI_EXIT_FAILED : CLI_EXIT_OK;
 }
 
@@ -357,6 +389,7 @@ static int work_on(struct work *work)
 		.stress_ns = work->chosen.stress_s * NS_PER_SEC,
 		.rule_ns = (work->chosen.timeout_s ? work->chosen.timeout_s : TIMEOUT_S) * NS_PER_SEC,
 		.stuck = stuck, .stuck_opaque = work,
+		.stop = is_interrupted,
 	};
 	char why[CHECK_WHY_MAX];
 

@@ -12,7 +12,8 @@ enum cli_exit {
 	CLI_EXIT_CANCELLED = 4, /* cancelled by the user; the guest runs on at the source */
 	CLI_EXIT_CHECK = 5,     /* demo: the migration completed and a check of it failed */
 	CLI_EXIT_LOST = 6,      /* the control socket broke: how the migration ended is not known */
-	CLI_EXIT_LEFT = 130,    /* left by a second interrupt; the migration was asked to cancel */
+	CLI_EXIT_LEFT = 130,    /* left by a second interrupt; the migration was asked to cancel.
+				 * check: ended by an interrupt */
 };
 
 #endif

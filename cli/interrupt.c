@@ -7,6 +7,10 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/compiler.h"
+
+static volatile sig_atomic_t noted; /* a handler has nothing else to write to */
+
 int interrupt_open(void)
 {
 	sigset_t set;
@@ -36,4 +40,26 @@ int interrupt_sleep(int fd, int ms)
 
 	poll(&pollfd, 1, ms);
 	return interrupt_take(fd);
+}
+
+static void note(int number UNUSED)
+{
+	noted = 1;
+}
+
+int interrupt_note(void)
+{
+	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+	struct sigaction action = {.sa_handler = note, .sa_flags = (int)SA_RESETHAND};
+
+	sigemptyset(&action.sa_mask);
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		if (sigaction(numbers[i], &action, NULL))
+			return -errno;
+	return 0;
+}
+
+bool interrupt_noted(void)
+{
+	return noted;
 }

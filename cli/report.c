@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "report.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define FORMAT (JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE)
@@ -87,6 +89,40 @@ int report_check(const char *path)
 	close(fd);
 	unlink(beside);
 	return 0;
+}
+
+/* @shape: x is a hexadecimal digit, anything else itself. */
+static bool has_shape(const char *text, const char *shape)
+{
+	for (; *shape && *text; text++, shape++)
+		if (*shape == 'x' ? !isxdigit((unsigned char)*text) : *text != *shape)
+			return false;
+	return !*shape && !*text;
+}
+
+/* Null, full and their like, and terminals, which take text. */
+static bool takes_text(dev_t device)
+{
+	unsigned type = major(device);
+
+	return type == 1 || type == 4 || type == 5 || (type >= 136 && type <= 143);
+}
+
+const char *report_is_device(const char *path)
+{
+	struct stat st;
+
+	if (has_shape(path, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"))
+		return "looks like a device's UUID";
+	if (has_shape(path, "xxxx:xx:xx.x") || has_shape(path, "xx:xx.x"))
+		return "looks like a PCI address";
+	if (stat(path, &st))
+		return NULL;
+	if (S_ISSOCK(st.st_mode))
+		return "is a socket";
+	if (S_ISBLK(st.st_mode) || (S_ISCHR(st.st_mode) && !takes_text(st.st_rdev)))
+		return "is a device node";
+	return NULL;
 }
 
 FILE *report_text_out(const char *path, bool quiet)

@@ -20,4 +20,8 @@ int report_check(const char *path);
  * nowhere. @path: as for report_write, NULL for none. */
 FILE *report_text_out(const char *path, bool quiet);
 
+/* What looks like a device that was meant as another argument, to a command that changes devices: "is a
+ * socket". NULL: it does not. */
+const char *report_is_device(const char *path);
+
 #endif

@@ -4,14 +4,17 @@
  * it, and no other rule to complain of that one; a device that breaks none passes, as every
  * personality.
  */
+#include <errno.h>
 #include <json-c/json.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -374,7 +377,7 @@ static void rules_are_listed(void **state)
 	json_object_put(list);
 	start_sim(0, "");
 	expect(2, "check --yes --only=hostile --skip=hostile %s/sim0");
-	assert_non_null(strstr(run.output, "no rule is left"));
+	assert_string_equal(run.output, "vfio-migrate check: no rule is left of --only and --skip\n");
 }
 
 static void arcs_are_timed(void **state)
@@ -442,6 +445,51 @@ static void junit_is_written(void **state)
 	assert_non_null(strstr(text, "</testsuites>"));
 }
 
+/* Whatever it could be taken for, it is not touched. */
+static void a_report_goes_to_no_device(void **state)
+{
+	start_sim(0, "");
+	expect(2, "check --yes --json %1$s/sim0 %1$s/sim0");
+	assert_non_null(strstr(run.output, "is a socket"));
+	expect(2, "check --yes --junit 0000:01:00.0 %s/sim0");
+	assert_non_null(strstr(run.output, "looks like a PCI address"));
+	expect(2, "check --yes --json 83b8f4f2-509f-382f-3c1e-e6bfe0fa1001 %s/sim0");
+	assert_non_null(strstr(run.output, "looks like a device's UUID"));
+	expect(2, "check --yes --only=state-range --junit=/dev/full %s/sim0");
+	assert_non_null(strstr(run.output, "No space left on device"));
+}
+
+/* What was tried until then is told, and the device runs. */
+static void an_interrupt_ends_it_in_order(void **state)
+{
+	uint64_t deadline = clock_after(WAIT_MS * NS_PER_MSEC);
+	char json[160], device[160], log[128];
+	char *argv[] = {getenv("VFIO_MIGRATE"), (char[]){"check"}, (char[]){"--yes"},
+			(char[]){"--stress=600"}, (char[]){"--only=states"}, json, device, NULL};
+	struct json_object *report;
+
+	start_sim(0, "");
+	snprintf(json, sizeof(json), "--json=%s/json", dir);
+	snprintf(device, sizeof(device), "%s/sim0", dir);
+	snprintf(log, sizeof(log), "%s/check.log", dir);
+	assert_int_equal(process_spawn(&sims[1], "check", log, argv), 0);
+	while (!process_said(&sims[1], "state-range")) {
+		assert_true(clock_ns() < deadline);
+		assert_int_equal(process_wait(&sims[1], 5), -ETIMEDOUT);
+	}
+	assert_int_equal(kill(sims[1].pid, SIGTERM), 0);
+	assert_int_equal(process_wait(&sims[1], WAIT_MS), 0);
+	assert_true(WIFEXITED(sims[1].status));
+	assert_int_equal(WEXITSTATUS(sims[1].status), 130);
+	report = json_object_from_file(strchr(json, '=') + 1);
+	assert_non_null(report);
+	assert_true(json_object_get_boolean(field_find(report, "interrupted")));
+	assert_string_equal(verdict_of(report, "state-range"), "pass");
+	assert_int_equal(field_u64(report, "fail", 99), 0);
+	json_object_put(report);
+	expect(0, "check --yes --only=state-range %s/sim0");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -464,6 +512,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(arcs_are_timed, make_dir, stop_all),
 		cmocka_unit_test_setup_teardown(what_hangs_is_named, make_dir, stop_all),
 		cmocka_unit_test_setup_teardown(junit_is_written, make_dir, stop_all),
+		cmocka_unit_test_setup_teardown(a_report_goes_to_no_device, make_dir, stop_all),
+		cmocka_unit_test_setup_teardown(an_interrupt_ends_it_in_order, make_dir, stop_all),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -131,8 +131,9 @@ int options_mutant(struct reading *r, const char *name, const char *text)
 {
 	r->config->device.mutant = sim_mutant_find(text);
 	if (!r->config->device.mutant)
-		return options_refuse(r, "%s: nothing breaks \"%.32s\": vfio-migrate check --list "
-					 "lists what can be broken",
+		return options_refuse(r, "%s: no simulated device breaks \"%.32s\": vfio-migrate check "
+					 "--list has the rules; fd-*, poll-*, log-sets, log-mappings, "
+					 "peer-parallel and peer-interleaved only a driver can break",
 				      name, text);
 	return 0;
 }

@@ -288,6 +288,19 @@ static void the_generic_device_keeps_all(void **state)
 	json_object_put(report);
 }
 
+/* It may well refuse the state of a PEER of another kind. */
+static void a_peer_of_another_kind_is_known(void **state)
+{
+	struct json_object *report;
+
+	start_sim(0, "");
+	start_sim(1, "--personality=qat");
+	report = check("--only=peer-load --only=hostile-peer");
+	assert_string_equal(verdict_of(report, "peer-load"), "not-applicable");
+	assert_string_equal(verdict_of(report, "hostile-peer"), "pass");
+	json_object_put(report);
+}
+
 /* ---- the command ---- */
 
 static void expect(int status, const char *format)
@@ -501,6 +514,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_long_pre_copy_is_read_to_its_end, make_dir,
 						stop_all),
 		cmocka_unit_test_setup_teardown(the_generic_device_keeps_all, make_dir, stop_all),
+		cmocka_unit_test_setup_teardown(a_peer_of_another_kind_is_known, make_dir,
+						stop_all),
 		cmocka_unit_test_setup_teardown(it_asks_first, make_dir, stop_all),
 		cmocka_unit_test_setup_teardown(what_does_not_migrate_cannot_be_checked, make_dir,
 						stop_all),

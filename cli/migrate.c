@@ -156,9 +156,16 @@ static int start(struct follow *follow, const struct migrate_options *chosen)
 
 static int cancel(struct follow *follow)
 {
-	int rc = qmp_client_execute(follow->vm, "migrate_cancel", NULL, FOLLOW_REPLY_MS, NULL);
+	struct vfm_progress before;
+	int rc = follow_get_progress(follow, &before);
 
-	return rc ? failed(follow, rc) : CLI_EXIT_OK;
+	if (!rc)
+		rc = qmp_client_execute(follow->vm, "migrate_cancel", NULL, FOLLOW_REPLY_MS, NULL);
+	if (rc)
+		return failed(follow, rc);
+	if (before.status != VFM_STATUS_ACTIVE)
+		complain(CLI_EXIT_OK, "no migration runs: nothing to cancel");
+	return CLI_EXIT_OK;
 }
 
 /* A migration that runs is followed; one that has ended has its outcome shown. */

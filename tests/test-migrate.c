@@ -266,6 +266,8 @@ static void is_cancelled_by_another(void **state)
 	assert_true(process_said(&process, "migration cancelled"));
 	expect_beats(LAB_SOURCE);
 	expect(4, "--status");
+	expect(0, "--cancel");
+	expect_said("nothing to cancel");
 }
 
 static void is_cancelled_by_an_interrupt(void **state)

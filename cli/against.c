@@ -40,6 +40,19 @@ static void fill(struct against *out, const struct cli_devices *devices, const c
 	}
 }
 
+/* The reason, and apart from it what may help. */
+static void explain_shut(const struct cli_device *d, struct against *out)
+{
+	size_t len = strlen(d->why), tail = d->hint ? strlen(d->hint) + 2 : 0;
+
+	if (tail && len > tail && !strcmp(d->why + len - tail + 2, d->hint))
+		len -= tail;
+	else
+		tail = 0;
+	snprintf(out->reason, sizeof(out->reason), "%.*s", (int)len, d->why);
+	snprintf(out->advice, sizeof(out->advice), "%s", tail ? d->hint : "");
+}
+
 /* Those that are not open; returns how many. */
 static int find_shut(const struct cli_devices *devices, struct against *out)
 {
@@ -51,8 +64,7 @@ static int find_shut(const struct cli_devices *devices, struct against *out)
 		if (d->device)
 			continue;
 		out[count].device = d;
-		snprintf(out[count].reason, sizeof(out->reason), "%s", d->why);
-		out[count++].advice[0] = '\0';
+		explain_shut(d, &out[count++]);
 	}
 	return count;
 }

@@ -183,9 +183,11 @@ static void explain(struct cli_device *d, int ret, const char *why)
 
 	if (!strncmp(why, path, len) && !strncmp(why + len, ": ", 2))
 		why += len + 2;
-	snprintf(d->why, sizeof(d->why), "%s%s", *why ? why : strerror(-ret),
-		 absent(ret) ? ": is its server running?"
-			     : ret == -ENOTCONN ? ": is that a vfio-user server?" : "");
+	d->hint = absent(ret)	      ? "is its server running?" :
+		  ret == -ENOTCONN    ? "is that a vfio-user server?" :
+					NULL;
+	snprintf(d->why, sizeof(d->why), "%s%s%s", *why ? why : strerror(-ret),
+		 d->hint ? ": " : "", d->hint ? d->hint : "");
 }
 
 static int open_vfio_user(struct cli_device *d)
@@ -244,6 +246,7 @@ static int open_one(struct cli_devices *devices, struct cli_device *d)
 	int ret;
 
 	d->why[0] = '\0';
+	d->hint = NULL;
 	ret = d->kind == CLI_DEVICE_KERNEL ? open_kernel(devices, d) : open_vfio_user(d);
 	text_make_printable(d->why);
 	return ret;

@@ -42,6 +42,7 @@ struct cli_device {
 	bool in_sysfs;               /* sysfs is filled */
 	struct sysfs_device sysfs;
 	char why[CLI_DEVICE_WHY_MAX]; /* it could not be opened; "": it was */
+	const char *hint;             /* what ends why after ": ", and may help; NULL: nothing */
 };
 
 /* All that a command opens: those of the kernel are in one space. */

@@ -107,13 +107,23 @@ bool state_work_is_saved(const struct state_work *work)
 	return work->end == VFM_DEVICE_SAVED_RESET || work->end == VFM_DEVICE_SAVED_LOST;
 }
 
+/* What was wrong with the file is said in words; an errno tells more of what a device or the system did. */
+static bool is_about_file(const struct vfm_error *error)
+{
+	return !*error->device && *error->text &&
+	       (error->code == EINVAL || error->code == EBADMSG);
+}
+
 int state_work_failed(struct state_work *work, int ret)
 {
 	char text[2 * VFM_ERROR_TEXT_MAX] = "";
 
 	if (work->shown_ns)
 		fputs("\r\033[K", stderr);
-	vfm_error_format(&work->error, text, sizeof(text));
+	if (is_about_file(&work->error))
+		snprintf(text, sizeof(text), "%s", work->error.text);
+	else
+		vfm_error_format(&work->error, text, sizeof(text));
 	if (state_work_is_saved(work))
 		return complain_of(work->command, CLI_EXIT_FAILED, "%s; its state is in %s%s",
 				   *text ? text : strerror(-ret), work->file, fate(work->end));

@@ -50,12 +50,15 @@ static void note(int number UNUSED)
 int interrupt_note(void)
 {
 	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-	struct sigaction action = {.sa_handler = note, .sa_flags = (int)SA_RESETHAND};
+	struct sigaction action = {.sa_handler = note, .sa_flags = (int)SA_RESETHAND}, before;
 
 	sigemptyset(&action.sa_mask);
-	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
-		if (sigaction(numbers[i], &action, NULL))
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+		if (sigaction(numbers[i], NULL, &before))
 			return -errno;
+		if (before.sa_handler != SIG_IGN && sigaction(numbers[i], &action, NULL))
+			return -errno;
+	}
 	return 0;
 }
 

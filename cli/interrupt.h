@@ -17,7 +17,8 @@ int interrupt_sleep(int fd, int ms);
 
 /*
  * For a command that cannot poll: take note of the first SIGINT, SIGTERM or SIGHUP, which also ends a
- * call into the kernel that sleeps (EINTR). The same one again ends the process. 0 or -errno.
+ * call into the kernel that sleeps (EINTR). The same one again ends the process. What was ignored, as
+ * nohup(1) does, stays so. 0 or -errno.
  */
 int interrupt_note(void);
 bool interrupt_noted(void);

@@ -179,6 +179,8 @@ static void handle_signals(struct app *app)
 
 	while (read(app->signals, &info, sizeof(info)) == sizeof(info))
 		app->quit = true;
+	if (app->quit)
+		vmm_end(app->vm);
 }
 
 /* ---- the loop ---- */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Devices that another process serves, through a unix socket. */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -22,7 +21,8 @@ static void on_log(void *opaque, enum vfm_log_level level, const char *line)
 {
 	struct vmm_device *d = opaque;
 
-	vmm_log(d->vm, level, "device %s: %s", d->name, line);
+	if (!vmm_is_ending(d->vm))
+		vmm_log(d->vm, level, "device %s: %s", d->name, line);
 }
 
 static void on_lost(void *opaque, const char *why)
@@ -30,23 +30,14 @@ static void on_lost(void *opaque, const char *why)
 	struct vmm_device *d = opaque;
 
 	__atomic_store_n(&d->lost, true, __ATOMIC_RELAXED);
-	vmm_log(d->vm, VFM_LOG_ERROR, "device %s: lost: %s", d->name, why);
+	if (!vmm_is_ending(d->vm))
+		vmm_log(d->vm, VFM_LOG_ERROR, "device %s: lost: %s", d->name, why);
 	vmm_notice(d->vm, VMM_NOTICE_LOST);
 }
 
 static bool absent(int ret)
 {
 	return ret == -ENOENT || ret == -ECONNREFUSED;
-}
-
-/* The signals that end us are blocked until the main loop takes them. */
-static bool told_to_end(void)
-{
-	sigset_t pending;
-
-	return sigpending(&pending) == 0 &&
-	       (sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1 ||
-		sigismember(&pending, SIGHUP) == 1);
 }
 
 static int user_open(struct vmm_device *d, const char *path, char *why)
@@ -61,7 +52,7 @@ static int user_open(struct vmm_device *d, const char *path, char *why)
 
 	for (;;) {
 		ret = vfm_vfio_user_connect_path(path, &options, &client, reason, sizeof(reason));
-		if (!absent(ret) || clock_ns() > deadline || told_to_end())
+		if (!absent(ret) || clock_ns() > deadline || vmm_is_ending(d->vm))
 			break;
 		nanosleep(&pause, NULL);
 	}

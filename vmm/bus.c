@@ -41,7 +41,7 @@ static const struct vmm_window *find(struct vmm *vm, bool io, uint64_t at, unsig
 
 static void lost(struct vmm *vm, struct vmm_device *d, int error)
 {
-	if (!__atomic_exchange_n(&d->lost, true, __ATOMIC_RELAXED))
+	if (!__atomic_exchange_n(&d->lost, true, __ATOMIC_RELAXED) && !vmm_is_ending(vm))
 		vmm_log(vm, VFM_LOG_ERROR, "device %s: register access failed: %s", d->name,
 			strerror(-error));
 	vmm_notice(vm, VMM_NOTICE_LOST);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Making a VM, holding and releasing its vCPUs. */
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,26 @@ void vmm_log(struct vmm *vm, enum vfm_log_level level, const char *fmt, ...)
 	vsnprintf(line, sizeof(line), fmt, args);
 	va_end(args);
 	vm->config.log(vm->config.opaque, level, line);
+}
+
+/* The signals that end us are blocked until the main loop takes them. */
+static bool told_to_end(void)
+{
+	sigset_t pending;
+
+	return sigpending(&pending) == 0 &&
+	       (sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1 ||
+		sigismember(&pending, SIGHUP) == 1);
+}
+
+bool vmm_is_ending(const struct vmm *vm)
+{
+	return __atomic_load_n(&vm->ending, __ATOMIC_RELAXED) || told_to_end();
+}
+
+void vmm_end(struct vmm *vm)
+{
+	__atomic_store_n(&vm->ending, true, __ATOMIC_RELAXED);
 }
 
 void vmm_notice(struct vmm *vm, enum vmm_notice notice)

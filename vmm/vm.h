@@ -165,6 +165,7 @@ struct accel_ops;
 
 struct vmm {
 	struct vmm_config config;
+	bool ending; /* atomic */
 	struct vmm_memory memory;
 	struct guest_params params;
 	uint64_t tables;     /* page directories, guest physical */
@@ -197,6 +198,8 @@ struct vmm {
  * configured does not fit together. */
 int vmm_new(const struct vmm_config *config, struct vmm **vm, char *why);
 void vmm_free(struct vmm *vm);
+/* The VM will be freed soon. */
+void vmm_end(struct vmm *vm);
 
 /* Add or drop a reason to stand still. Stopping waits for the vCPUs. 0, or -errno of the accel: a
  * VM that could not be stopped counts as held all the same. */
@@ -206,6 +209,8 @@ unsigned vmm_holds(struct vmm *vm);
 
 void vmm_log(struct vmm *vm, enum vfm_log_level level, const char *fmt, ...) PRINTF(3, 4);
 void vmm_notice(struct vmm *vm, enum vmm_notice notice);
+/* Told to end: who goes at the same time, as a device's server, is not missed. Of any thread. */
+bool vmm_is_ending(const struct vmm *vm);
 
 /* What the migration library calls; opaque is the struct vmm. */
 extern const struct vfm_vm_ops vmm_ops;

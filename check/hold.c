@@ -7,7 +7,7 @@
 
 #include "check/check.h"
 
-#define PIECE  100u
+#define PIECE  10u /* a state lasts long, and the way to the next is short beside it */
 #define ROUNDS 8u /* of states, before it says that it is at it */
 
 struct holder {

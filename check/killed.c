@@ -11,7 +11,7 @@
 
 #include "check/check.h"
 
-#define ROUNDS   2u
+#define ROUNDS   3u
 #define DELAY_MS 20u /* at most, before a busy user is killed */
 
 /* @was: "in STOP", "in the middle of a read". */

@@ -16,15 +16,24 @@
 
 archive_keys=/usr/share/keyrings/debian-archive-keyring.gpg
 
-# As apt has it, where that has Debian's archive.
+# Addresses that apt has: those of which it knows that they are Debian's, and before it has fetched any
+# list those that look so.
+archive_mirrors()
+{
+	# shellcheck disable=SC2016 # apt's
+	local wanted=(--format '$(REPO_URI)' 'Created-By: Packages')
+
+	apt-get indextargets "${wanted[@]}" 'Origin: Debian' 'Label: Debian'
+	apt-get indextargets "${wanted[@]}" | grep -E '/debian/?$'
+}
+
+# The first of them, or nothing.
 archive_mirror()
 {
-	local mirror
+	local all
 
-	# shellcheck disable=SC2016 # apt's
-	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' \
-		'Label: Debian' 2>/dev/null | head -n 1)
-	echo "${mirror:-http://deb.debian.org/debian/}"
+	all=$(archive_mirrors 2>/dev/null) || true
+	echo "${all%%$'\n'*}"
 }
 
 # Apt for the lists in $archive: TOOL ARGUMENT...
@@ -48,11 +57,13 @@ archive_fetch_lists()
 
 archive_make_lists() # SUITE
 {
-	local archive=$PWD
+	local archive=$PWD mirror
 
+	mirror=$(archive_mirror)
+	[ -n "$mirror" ] || return 1
 	mkdir -p lists/partial cache/archives/partial
 	: >status
-	echo "deb [signed-by=$archive_keys] $(archive_mirror) $1 main" >sources.list
+	echo "deb [signed-by=$archive_keys] $mirror $1 main" >sources.list
 	archive_fetch_lists
 }
 
